@@ -1,0 +1,174 @@
+"""One validated, frozen configuration behind the reference and the three ports."""
+
+import difflib
+import math
+import numbers
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, Self
+
+from lion_ports.errors import ConfigError
+
+MOMENTUM_DTYPES = ("float32", "bfloat16")
+DECAYS = ("coupled", "independent")
+NONFINITE = ("propagate", "skip", "raise")
+
+# A number, a scalar array of any framework, or a schedule step -> lr.
+LearningRate = float | Callable[[Any], Any] | Any
+
+
+@dataclass(frozen=True)
+class LionConfig:
+    r"""The settings of one Lion optimizer, checked together on construction (L-020).
+
+    With gradient ``g``, parameter ``x`` and momentum ``m`` (Program 1 of arXiv 2302.06675):
+
+    .. math::
+
+        u  &= \operatorname{sign}(\beta_1 m + (1 - \beta_1) g) \\
+        x' &= x - lr (u + wd\, x) \\
+        m' &= \beta_2 m + (1 - \beta_2) g
+
+    Args:
+        lr: learning rate: a number >= 0, a scalar array, or a schedule ``step -> lr`` that is
+            evaluated at the number of updates done before (first: 0) (L-015).
+        betas: ``(beta1, beta2)``, each in [0, 1). The paper's language models use (0.95, 0.98).
+        weight_decay: ``wd`` >= 0. At 0 the term is absent (L-009).
+        decay: ``"coupled"`` decays by ``lr * wd``; ``"independent"`` by ``wd * lr / lr_peak``,
+            so that ``wd`` is the share of a parameter lost per step at the peak (L-017).
+        lr_peak: what ``decay="independent"`` divides by; None: ``lr`` itself, if it is a number.
+        momentum_dtype: storage of ``m``: None (the parameter's dtype), ``"float32"`` or
+            ``"bfloat16"`` (the paper's choice, section 4) (L-016).
+        maximize: ascend instead of descend (L-018).
+        nonfinite: what a NaN or infinite gradient does: ``"propagate"``, ``"skip"`` the whole step
+            and count it, or ``"raise"`` before anything moves (L-019).
+
+    Raises:
+        ConfigError: one message that lists every problem found.
+
+    >>> LionConfig(lr=1e-3, betas=(0.9, 1.0), weight_decay=-1)
+    Traceback (most recent call last):
+    ...
+    lion_ports.errors.ConfigError: 2 problems: betas[1] = 1.0 is not in [0, 1); \
+weight_decay = -1 is not a finite number >= 0
+    """
+
+    lr: LearningRate = 1e-4
+    betas: tuple[float, float] = (0.9, 0.99)
+    weight_decay: float = 0.0
+    decay: Literal["coupled", "independent"] = "coupled"
+    lr_peak: float | None = None
+    momentum_dtype: Literal["float32", "bfloat16"] | None = None
+    maximize: bool = False
+    nonfinite: Literal["propagate", "skip", "raise"] = "propagate"
+
+    def __post_init__(self) -> None:
+        problems = [
+            *_lr_problems(self.lr),
+            *_betas_problems(self.betas),
+            *_number_problems("weight_decay", self.weight_decay),
+            *_choice_problems("decay", self.decay, DECAYS),
+            *_choice_problems("momentum_dtype", self.momentum_dtype, (None, *MOMENTUM_DTYPES)),
+            *_choice_problems("maximize", self.maximize, (False, True)),
+            *_choice_problems("nonfinite", self.nonfinite, NONFINITE),
+        ]
+        if not problems:
+            problems = self._peak_problems()
+        if problems:
+            raise ConfigError(*problems)
+        object.__setattr__(self, "betas", tuple(self.betas))
+
+    def _peak_problems(self) -> list[str]:
+        """``lr_peak`` makes sense only for independent decay, which cannot do without it."""
+        if self.decay == "coupled":
+            if self.lr_peak is None:
+                return []
+            return [f"lr_peak = {self.lr_peak!r} has no effect without decay='independent'"]
+        if self.lr_peak is None and not _is_number(self.lr):
+            return ["decay='independent' with an lr that is not a plain number needs lr_peak"]
+        peak = self.peak()
+        if _is_number(peak) and math.isfinite(peak) and peak > 0:
+            return []
+        return [f"decay='independent' needs lr_peak > 0, and {peak!r} was given"]
+
+    def peak(self) -> float:
+        """The learning rate at which independent decay is exactly ``weight_decay`` a step."""
+        return float(self.lr if self.lr_peak is None else self.lr_peak)
+
+    def coupled_decay(self) -> float:
+        """The ``wd`` of ``x - lr*(u + wd*x)``: independent decay is a coupled ``wd / lr_peak``."""
+        if self.decay == "coupled":
+            return self.weight_decay
+        return self.weight_decay / self.peak()
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Self:
+        """Build from a mapping, naming the nearest setting for every unknown one.
+
+        >>> LionConfig.from_options({"weight_decy": 0.1})
+        Traceback (most recent call last):
+        ...
+        lion_ports.errors.ConfigError: unknown setting 'weight_decy'; did you mean 'weight_decay'?
+        """
+        names = [field.name for field in fields(cls)]
+        problems = [_unknown(name, names) for name in options if name not in names]
+        known = {name: value for name, value in options.items() if name in names}
+        try:
+            config = cls(**known)
+        except ConfigError as error:
+            problems.extend(error.problems)
+        if problems:
+            raise ConfigError(*problems)
+        return config
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _number_problems(name: str, value: Any) -> list[str]:
+    if _is_traced(value) or (_is_number(value) and math.isfinite(value) and value >= 0):
+        return []
+    return [f"{name} = {value!r} is not a finite number >= 0"]
+
+
+def _lr_problems(lr: Any) -> list[str]:
+    if callable(lr):
+        return []
+    if getattr(lr, "shape", ()) != ():
+        return [f"lr has shape {tuple(lr.shape)}; a number, a scalar array or a schedule is needed"]
+    if hasattr(lr, "item") and not _is_traced(lr):
+        lr = lr.item()
+    return _number_problems("lr", lr)
+
+
+def _betas_problems(betas: Any) -> list[str]:
+    try:
+        b1, b2 = betas
+    except (TypeError, ValueError):
+        return [f"betas = {betas!r} is not a pair of numbers"]
+    return [
+        f"betas[{i}] = {beta!r} is not in [0, 1)"
+        for i, beta in enumerate((b1, b2))
+        if not _is_traced(beta) and not (_is_number(beta) and 0 <= beta < 1)
+    ]
+
+
+def _choice_problems(name: str, value: Any, allowed: tuple[Any, ...]) -> list[str]:
+    if value in allowed:
+        return []
+    listed = ", ".join(repr(one) for one in allowed)
+    nearest = difflib.get_close_matches(str(value), [str(one) for one in allowed], 1)
+    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+    return [f"{name} = {value!r} is not one of {listed}{hint}"]
+
+
+def _is_traced(value: Any) -> bool:
+    """An abstract value inside a framework's transformation has no number to check yet."""
+    return hasattr(value, "aval") and not hasattr(value, "addressable_shards")
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    nearest = difflib.get_close_matches(name, known, 1)
+    hint = f"did you mean {nearest[0]!r}?" if nearest else f"the settings are {', '.join(known)}"
+    return f"unknown setting {name!r}; {hint}"
