@@ -5,7 +5,7 @@ import math
 import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from lion_ports.errors import ConfigError
 
@@ -15,6 +15,23 @@ NONFINITE = ("propagate", "skip", "raise")
 
 # A number, a scalar array of any framework, or a schedule step -> lr.
 LearningRate = float | Callable[[Any], Any] | Any
+
+
+class Scalars(NamedTuple):
+    """The scalars of one step, not yet rounded; ``wd`` is that of ``x - lr*(u + wd*x)``.
+
+    ``lr`` is a Python float or a scalar array of the framework at hand, the others are floats.
+    """
+
+    lr: Any
+    b1: float
+    b2: float
+    wd: float
+
+
+def coupled_decay(weight_decay: float, lr_peak: float | None) -> float:
+    """The ``wd`` of ``x - lr*(u + wd*x)``: independent decay is a coupled ``wd / lr_peak``."""
+    return weight_decay if lr_peak is None else weight_decay / lr_peak
 
 
 @dataclass(frozen=True)
@@ -36,7 +53,7 @@ class LionConfig:
         weight_decay: ``wd`` >= 0. At 0 the term is absent (L-009).
         decay: ``"coupled"`` decays by ``lr * wd``; ``"independent"`` by ``wd * lr / lr_peak``,
             so that ``wd`` is the share of a parameter lost per step at the peak (L-017).
-        lr_peak: what ``decay="independent"`` divides by; None: ``lr`` itself, if it is a number.
+        lr_peak: what ``decay="independent"`` divides by; None: ``lr``, unless it is a schedule.
         momentum_dtype: storage of ``m``: None (the parameter's dtype), ``"float32"`` or
             ``"bfloat16"`` (the paper's choice, section 4) (L-016).
         maximize: ascend instead of descend (L-018).
@@ -46,11 +63,10 @@ class LionConfig:
     Raises:
         ConfigError: one message that lists every problem found.
 
-    >>> LionConfig(lr=1e-3, betas=(0.9, 1.0), weight_decay=-1)
+    >>> LionConfig(lr=-1, betas=(0.9, 1.0))
     Traceback (most recent call last):
     ...
-    lion_ports.errors.ConfigError: 2 problems: betas[1] = 1.0 is not in [0, 1); \
-weight_decay = -1 is not a finite number >= 0
+    lion_ports.errors.ConfigError: 2 problems: lr = -1 is not a finite number >= 0; betas[1] = ...
     """
 
     lr: LearningRate = 1e-4
@@ -84,22 +100,18 @@ weight_decay = -1 is not a finite number >= 0
             if self.lr_peak is None:
                 return []
             return [f"lr_peak = {self.lr_peak!r} has no effect without decay='independent'"]
-        if self.lr_peak is None and not _is_number(self.lr):
-            return ["decay='independent' with an lr that is not a plain number needs lr_peak"]
-        peak = self.peak()
-        if _is_number(peak) and math.isfinite(peak) and peak > 0:
+        peak = self.lr if self.lr_peak is None else self.lr_peak
+        if callable(peak):
+            return ["decay='independent' with a schedule needs lr_peak, the schedule's largest lr"]
+        if math.isfinite(peak) and peak > 0:
+            object.__setattr__(self, "lr_peak", float(peak))
             return []
         return [f"decay='independent' needs lr_peak > 0, and {peak!r} was given"]
 
-    def peak(self) -> float:
-        """The learning rate at which independent decay is exactly ``weight_decay`` a step."""
-        return float(self.lr if self.lr_peak is None else self.lr_peak)
-
-    def coupled_decay(self) -> float:
-        """The ``wd`` of ``x - lr*(u + wd*x)``: independent decay is a coupled ``wd / lr_peak``."""
-        if self.decay == "coupled":
-            return self.weight_decay
-        return self.weight_decay / self.peak()
+    def scalars(self, lr: Any, *, decays: bool = True) -> Scalars:
+        """The scalars of a step with learning rate ``lr``; ``decays=False`` for a masked one."""
+        wd = coupled_decay(self.weight_decay, self.lr_peak) if decays else 0.0
+        return Scalars(lr, *self.betas, wd)
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Self:

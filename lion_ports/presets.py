@@ -7,7 +7,7 @@ from lion_ports.errors import ConfigError
 
 
 class Settings(NamedTuple):
-    """One optimizer's row: learning rate, decoupled weight decay (None: the table has none), betas."""
+    """One optimizer's row; ``weight_decay`` is decoupled, and None where the table has none."""
 
     lr: float
     weight_decay: float | None

@@ -1,0 +1,190 @@
+"""Lion as a ``torch.optim.Optimizer``."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import fields
+from itertools import chain
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lion_ports.config import LionConfig, Scalars, coupled_decay
+from lion_ports.errors import DtypeError, NonFiniteError
+from lion_ports.torch.arithmetic import compute_dtype, lion_update
+
+# Elements updated at a time in eager mode: the temporaries of a slice stay in the cache.
+_SLICE = 1 << 16
+
+
+class Lion(torch.optim.Optimizer):
+    r"""Lion (EvoLved Sign Momentum; Program 1 of arXiv 2302.06675).
+
+    .. math::
+
+        u  &= \operatorname{sign}(\beta_1 m + (1 - \beta_1) g) \\
+        x' &= x - lr (u + wd\, x) \\
+        m' &= \beta_2 m + (1 - \beta_2) g
+
+    On the CPU, eager and under ``torch.compile(optimizer.step)``, every step equals
+    ``lion_ports.reference`` bit for bit. Give ``lr`` as a 0-d tensor and ``.fill_()`` it to change
+    it without a recompilation.
+
+    Args:
+        params: parameters, named parameters or parameter groups. A group may have its own ``lr``,
+            ``betas``, ``weight_decay``, ``decay``, ``lr_peak``, ``momentum_dtype``, ``maximize``.
+        lr: learning rate: a number >= 0, a 0-d tensor, or a schedule ``step -> lr`` (L-015).
+        betas: ``(beta1, beta2)``, each in [0, 1).
+        weight_decay: decoupled weight decay ``wd`` >= 0.
+        decay: ``"coupled"`` (``lr * wd``) or ``"independent"`` (``wd * lr / lr_peak``) (L-017).
+        lr_peak: what independent decay divides by; None: the group's first ``lr``.
+        momentum_dtype: None (the parameter's), ``"float32"`` or ``"bfloat16"`` (L-016).
+        maximize: ascend (L-018).
+        nonfinite: ``"propagate"``; ``"skip"`` and ``"raise"`` look at every gradient first, which
+            waits for the device (L-019). ``optimizer.skipped`` counts the steps left out.
+
+    Raises:
+        ConfigError: a setting is out of its range or unknown.
+        DtypeError: a parameter is neither floating nor complex, or a gradient is sparse.
+        NonFiniteError: from ``step``, under ``nonfinite="raise"``.
+
+    >>> weight = torch.nn.Parameter(torch.tensor([1.0, 1.0, 1.0]))
+    >>> optimizer = Lion([weight], lr=0.25, betas=(0.5, 0.75), weight_decay=0.5)
+    >>> weight.grad = torch.tensor([2.0, -2.0, 0.0])
+    >>> optimizer.step()
+    >>> weight.data, optimizer.state[weight]["exp_avg"]
+    (tensor([0.6250, 1.1250, 0.8750]), tensor([ 0.5000, -0.5000,  0.0000]))
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        lr: Any = 1e-4,
+        betas: tuple[float, float] = (0.9, 0.99),
+        weight_decay: float = 0.0,
+        *,
+        decay: str = "coupled",
+        lr_peak: float | None = None,
+        momentum_dtype: str | None = None,
+        maximize: bool = False,
+        nonfinite: str = "propagate",
+        **unknown: Any,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "weight_decay": weight_decay,
+            "decay": decay,
+            "lr_peak": lr_peak,
+            "momentum_dtype": momentum_dtype,
+            "maximize": maximize,
+            "nonfinite": nonfinite,
+        }
+        LionConfig.from_options(defaults | unknown)
+        # Schedules stay out of param_groups, whose values are saved and must be plain data.
+        self._schedules: list[Callable[[int], Any] | None] = []
+        super().__init__(params, defaults)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a group after checking its settings and the dtypes of its parameters."""
+        super().add_param_group(param_group)
+        group = self.param_groups[-1]
+        try:
+            config = LionConfig(**{field.name: group[field.name] for field in fields(LionConfig)})
+            for p in group["params"]:
+                compute_dtype(p.dtype)
+        except (ValueError, TypeError):
+            self.param_groups.pop()
+            raise
+        group["betas"] = config.betas
+        group["lr_peak"] = config.lr_peak
+        group.setdefault("count", torch.tensor(0))
+        group.setdefault("skipped", torch.tensor(0))
+        self._schedules.append(group["lr"] if callable(group["lr"]) else None)
+        if callable(group["lr"]):
+            group["lr"] = group["lr"](0)
+
+    @property
+    def skipped(self) -> int:
+        """Steps left out by ``nonfinite="skip"``."""
+        return int(self.param_groups[0]["skipped"])
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+        """Update every parameter that has a gradient (L-003); return the closure's loss."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+
+        if self.defaults["nonfinite"] != "propagate" and (bad := self._nonfinite()):
+            if self.defaults["nonfinite"] == "raise":
+                raise NonFiniteError(bad)
+            for group in self.param_groups:
+                group["skipped"] += 1
+            return loss
+
+        for group, schedule in zip(self.param_groups, self._schedules, strict=True):
+            if schedule is not None:
+                group["lr"] = schedule(int(group["count"]))
+            wd = coupled_decay(group["weight_decay"], group["lr_peak"])
+            scalars = Scalars(group["lr"], *group["betas"], wd)
+            for p in group["params"]:
+                if p.grad is not None:
+                    self._update(p, group, scalars)
+            group["count"] += 1
+        return loss
+
+    def _update(self, p: Any, group: dict[str, Any], scalars: Scalars) -> None:
+        if p.grad.is_sparse:
+            raise DtypeError(
+                "a sparse gradient was given, and Lion moves every element by its momentum; use "
+                "dense gradients, as by nn.Embedding(..., sparse=False)."
+            )
+        state = self.state[p]
+        if not state:
+            state["exp_avg"] = _zeros(p, group["momentum_dtype"])
+        for x, g, m in _slices(p, p.grad, state["exp_avg"]):
+            new_x, new_m = lion_update(x, -g if group["maximize"] else g, m, scalars)  # L-018
+            x.copy_(new_x)
+            m.copy_(new_m)
+
+    def _nonfinite(self) -> list[str]:
+        """Names of the parameters whose gradient is not finite (L-019)."""
+        named = [pair for pair in self._named_parameters() if pair[1].grad is not None]
+        if not named:
+            return []
+        finite = torch.stack([p.grad.isfinite().all() for _, p in named]).tolist()
+        return [name for (name, _), ok in zip(named, finite, strict=True) if not ok]
+
+    def _named_parameters(self) -> Iterator[tuple[str, Any]]:
+        for i, group in enumerate(self.param_groups):
+            unnamed = [f"parameter {j} of group {i}" for j in range(len(group["params"]))]
+            yield from zip(group.get("param_names", unnamed), group["params"], strict=True)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load a state, keeping the saved momentum's dtype, which torch would cast (L-016)."""
+        super().load_state_dict(state_dict)
+        saved_ids = chain.from_iterable(g["params"] for g in state_dict["param_groups"])
+        params = chain.from_iterable(g["params"] for g in self.param_groups)
+        for saved_id, p in zip(saved_ids, params, strict=True):
+            if saved_id in state_dict["state"]:
+                saved = state_dict["state"][saved_id]["exp_avg"]
+                self.state[p]["exp_avg"] = saved.to(p.device, copy=True)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"_schedules": self._schedules}
+
+
+def _zeros(p: Tensor, momentum_dtype: str | None) -> Tensor:
+    """L-002, L-016: zeros made from the parameter; a complex momentum stays complex."""
+    if momentum_dtype is None or p.is_complex():
+        return torch.zeros_like(p)
+    return torch.zeros_like(p, dtype=getattr(torch, momentum_dtype))
+
+
+def _slices(*tensors: Tensor) -> Iterable[tuple[Tensor, ...]]:
+    """The tensors in slices that fit a cache; whole where a compiler fuses, or nothing is flat."""
+    whole = tensors[0].numel() <= _SLICE or torch.compiler.is_compiling()
+    if whole or not all(t.is_contiguous() for t in tensors):
+        return [tensors]
+    return zip(*(t.view(-1).split(_SLICE) for t in tensors), strict=True)
