@@ -138,8 +138,21 @@ def _is_number(value: object) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool)
 
 
+def _is_traced(value: object) -> bool:
+    """Inside a JAX transformation a setting may be abstract, with no number to check yet."""
+    return any(base.__name__ == "Tracer" for base in type(value).__mro__)
+
+
+def _plain(value: Any) -> Any:
+    """The Python number in a scalar array of any framework."""
+    return value.item() if hasattr(value, "item") and value.shape == () else value
+
+
 def _number_problems(name: str, value: Any) -> list[str]:
-    if _is_traced(value) or (_is_number(value) and math.isfinite(value) and value >= 0):
+    if _is_traced(value):
+        return []
+    plain = _plain(value)
+    if _is_number(plain) and math.isfinite(plain) and plain >= 0:
         return []
     return [f"{name} = {value!r} is not a finite number >= 0"]
 
@@ -149,8 +162,6 @@ def _lr_problems(lr: Any) -> list[str]:
         return []
     if getattr(lr, "shape", ()) != ():
         return [f"lr has shape {tuple(lr.shape)}; a number, a scalar array or a schedule is needed"]
-    if hasattr(lr, "item") and not _is_traced(lr):
-        lr = lr.item()
     return _number_problems("lr", lr)
 
 
@@ -162,7 +173,7 @@ def _betas_problems(betas: Any) -> list[str]:
     return [
         f"betas[{i}] = {beta!r} is not in [0, 1)"
         for i, beta in enumerate((b1, b2))
-        if not _is_traced(beta) and not (_is_number(beta) and 0 <= beta < 1)
+        if not _is_traced(beta) and not (_is_number(_plain(beta)) and 0 <= _plain(beta) < 1)
     ]
 
 
@@ -173,11 +184,6 @@ def _choice_problems(name: str, value: Any, allowed: tuple[Any, ...]) -> list[st
     nearest = difflib.get_close_matches(str(value), [str(one) for one in allowed], 1)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
     return [f"{name} = {value!r} is not one of {listed}{hint}"]
-
-
-def _is_traced(value: Any) -> bool:
-    """An abstract value inside a framework's transformation has no number to check yet."""
-    return hasattr(value, "aval") and not hasattr(value, "addressable_shards")
 
 
 def _unknown(name: str, known: list[str]) -> str:
