@@ -1,0 +1,210 @@
+"""Checkpoints: a folder per step that is there in full or not at all.
+
+``checkpoints/step-00000500/`` holds ``params.safetensors``, the optimizer's file
+(``lion.safetensors`` or ``adamw.safetensors``), ``state.json`` with the sha256 of both, and
+``COMPLETE`` with the sha256 of ``state.json``. All of it is written into a folder beside, flushed
+to the disk and renamed; ``COMPLETE`` is the last file. There is no pickle.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from safetensors import deserialize
+from safetensors.numpy import save as to_safetensors
+
+from lion_ports.trainers.config import TrainConfig, load_saved
+from lion_ports.trainers.engine import Tensors
+from lion_ports.trainers.errors import DataError
+from lion_ports.trainers.files import sync_folder, write_synced
+
+SCHEMA = 1
+COMPLETE = "COMPLETE"
+STATE = "state.json"
+PARAMETERS = "params.safetensors"
+
+_DTYPES = {"F32": np.float32, "BF16": ml_dtypes.bfloat16}
+_FOLDER = re.compile(r"step-(\d{8,})")
+_BESIDE = ".tmp-"
+
+
+@dataclass(frozen=True)
+class State:
+    """What ``state.json`` says besides the files.
+
+    ``updates`` is ``step`` less the steps that were skipped as non-finite. ``lineage`` has one
+    entry a stretch: backend, device, versions, first and last step. ``eval_loss`` is None where
+    no evaluation was made at this step.
+    """
+
+    step: int
+    updates: int
+    config: dict[str, Any]
+    spec_version: str
+    init_sha256: str
+    data_sha256: str
+    eval_loss: float | None
+    lineage: list[dict[str, Any]]
+    schema: int = SCHEMA
+    files: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A verified checkpoint in memory."""
+
+    path: Path
+    state: State
+    config: TrainConfig
+    parameters: Tensors
+    optimizer_state: Tensors
+
+
+def optimizer_file(optimizer: str) -> str:
+    """Lion and Signum share a file, for their state is the same momentum."""
+    return "adamw.safetensors" if optimizer == "adamw" else "lion.safetensors"
+
+
+def place(folder: Path, step: int) -> Path:
+    """Where the checkpoint of ``step`` lies below ``folder``."""
+    return folder / f"step-{step:08d}"
+
+
+def is_complete(path: Path) -> bool:
+    """Whether ``path`` is a checkpoint that was written to its end."""
+    return (path / COMPLETE).is_file()
+
+
+def save(folder: Path, state: State, parameters: Tensors, optimizer_state: Tensors) -> Path:
+    """Write the checkpoint of ``state.step`` below ``folder``.
+
+    Raises:
+        OSError: if the disk does not take it; nothing half written is then in place.
+    """
+    final = place(folder, state.step)
+    folder.mkdir(exist_ok=True)
+    clean(folder)
+    beside = folder / f"{_BESIDE}{final.name}"
+    beside.mkdir()
+    contents = {
+        PARAMETERS: to_safetensors(parameters),
+        optimizer_file(state.config["optimizer"]): to_safetensors(optimizer_state),
+    }
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    record = {**asdict(state), "files": sums}
+    contents[STATE] = (json.dumps(record, indent=2) + "\n").encode()
+    contents[COMPLETE] = (hashlib.sha256(contents[STATE]).hexdigest() + "\n").encode()
+    for name, content in contents.items():
+        write_synced(beside / name, content)
+    sync_folder(beside)
+    os.rename(beside, final)
+    sync_folder(folder)
+    return final
+
+
+def clean(folder: Path) -> None:
+    """Remove what a killed process left: folders beside, and folders without ``COMPLETE``."""
+    for path in folder.iterdir():
+        half = _FOLDER.fullmatch(path.name) and not is_complete(path)
+        if path.is_dir() and (half or path.name.startswith(_BESIDE)):
+            shutil.rmtree(path)
+
+
+def find(folder: Path) -> list[Path]:
+    """The complete checkpoints below ``folder``, oldest first."""
+    if not folder.is_dir():
+        return []
+    numbered = [(int(m[1]), p) for p in folder.iterdir() if (m := _FOLDER.fullmatch(p.name))]
+    return [path for _, path in sorted(numbered) if is_complete(path)]
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Keep the last ``keep`` checkpoints and the one with the lowest validation loss."""
+    paths = find(folder)
+    losses = {path: _eval_loss(path) for path in paths}
+    measured = {path: loss for path, loss in losses.items() if loss is not None}
+    best = min(measured, key=lambda path: measured[path]) if measured else None
+    for path in paths[:-keep]:
+        if path != best:
+            # Without COMPLETE it is no checkpoint any more, wherever the removal is interrupted.
+            (path / COMPLETE).unlink()
+            shutil.rmtree(path)
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a checkpoint and verify every file.
+
+    Raises:
+        DataError: naming the file that is missing, damaged or of another version.
+    """
+    record = _verified_state(path)
+    contents = {
+        name: _verified(path, name, sha256) for name, sha256 in dict(record["files"]).items()
+    }
+    config = load_saved(record["config"])
+    moments = optimizer_file(config.optimizer)
+    for name in (PARAMETERS, moments):
+        if name not in contents:
+            raise _damaged(path, f"{STATE} does not list {name}")
+    return Checkpoint(
+        path,
+        State(**record),
+        config,
+        from_safetensors(contents[PARAMETERS]),
+        from_safetensors(contents[moments]),
+    )
+
+
+def from_safetensors(content: bytes) -> Tensors:
+    """Name -> array; safetensors' own NumPy reader knows no bfloat16."""
+    return {
+        name: np.frombuffer(tensor["data"], _DTYPES[tensor["dtype"]]).reshape(tensor["shape"])
+        for name, tensor in deserialize(content)
+    }
+
+
+def _verified_state(path: Path) -> dict[str, Any]:
+    content = _verified(path, STATE, _read(path, COMPLETE).decode("ascii", "replace").strip())
+    record: dict[str, Any] = json.loads(content)
+    if record.get("schema") != SCHEMA:
+        raise _damaged(path, f"its schema is {record.get('schema')}; this version reads {SCHEMA}")
+    return record
+
+
+def _eval_loss(path: Path) -> float | None:
+    loss: float | None = json.loads(_read(path, STATE))["eval_loss"]
+    return loss
+
+
+def _verified(path: Path, name: str, sha256: str) -> bytes:
+    content = _read(path, name)
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise _damaged(path, f"{name} has not the sha256 that was recorded when it was written")
+    return content
+
+
+def _read(path: Path, name: str) -> bytes:
+    try:
+        return (path / name).read_bytes()
+    except OSError as error:
+        raise _damaged(path, f"{name} cannot be read: {error.strerror}") from None
+
+
+def _damaged(path: Path, reason: str) -> DataError:
+    return DataError(
+        f"the checkpoint {path} cannot be used: {reason}; remove that folder to go on from the "
+        "checkpoint before it"
+    )
+
+
+def summary(state: Mapping[str, Any]) -> str:
+    """The lineage in a few words: ``torch 0-300, jax 300-500``."""
+    return ", ".join(f"{one['backend']} {one['from']}-{one['to']}" for one in state["lineage"])

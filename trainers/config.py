@@ -1,0 +1,158 @@
+"""The settings of a run as one validated model."""
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from lion_ports.config import LionConfig
+from lion_ports.errors import ConfigError
+from lion_ports.trainers.architecture import Architecture
+from lion_ports.trainers.engine import EngineSettings
+from lion_ports.trainers.errors import DataError
+from lion_ports.trainers.presets import DEFAULT_PRESET, PRESETS
+
+Count = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class TrainConfig(BaseModel):
+    """Everything that decides what a run does. Fields without a default come from the preset."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    # What trains where.
+    backend: Literal["auto", "mlx", "torch", "jax"] = "auto"
+    device: Literal["auto", "cpu", "gpu", "mps", "tpu"] = "auto"
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = True
+    preset: str = DEFAULT_PRESET
+    data: str = "stdlib"
+    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+
+    # The model.
+    layers: Count
+    width: Count
+    heads: Count
+    hidden: Count
+    sequence: Annotated[int, Field(ge=2)]
+
+    # The optimizer and its schedule.
+    optimizer: Literal["lion", "signum", "adamw"] = "lion"
+    lr: float
+    betas: tuple[float, float]
+    weight_decay: float
+    steps: Count
+    batch_size: Count
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    warmup: Natural
+    floor: Share = 0.1
+    clip: Annotated[float, Field(ge=0)] = 1.0
+    nonfinite: Literal["stop", "skip"] = "stop"
+
+    # What is looked at and kept.
+    log_every: Count = 10
+    eval_every: Count = 100
+    eval_batches: Count = 8
+    save_every: Count = 100
+    keep: Count = 3
+    prompt: str = "def "
+    sample_bytes: Natural = 200
+    temperature: Annotated[float, Field(ge=0)] = 0.8
+
+    @field_validator("betas", mode="before")
+    @classmethod
+    def _betas_from_text(cls, value: Any) -> Any:
+        """``"0.95 0.98"`` and ``"0.95, 0.98"``, as flags and the environment give them."""
+        return value.replace(",", " ").split() if isinstance(value, str) else value
+
+    @field_validator("lr", "betas", "weight_decay")
+    @classmethod
+    def _as_lion_does(cls, value: Any, info: Any) -> Any:
+        """The library's own rules for an optimizer's settings."""
+        try:
+            LionConfig(**{info.field_name: value})
+        except ConfigError as error:
+            raise ValueError("; ".join(error.problems)) from None
+        return value
+
+    @field_validator("preset")
+    @classmethod
+    def _known_preset(cls, value: str) -> str:
+        if value not in PRESETS:
+            raise ValueError(
+                f"preset = {value!r} is not one of {', '.join(PRESETS)}{hint(value, PRESETS)}"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        problems = []
+        if self.width % self.heads or (self.width // self.heads) % 2:
+            problems.append(
+                f"width = {self.width} is not heads = {self.heads} times an even number"
+            )
+        if self.warmup >= self.steps:
+            problems.append(f"warmup = {self.warmup} is not below steps = {self.steps}")
+        if self.optimizer == "signum" and self.betas[0] != self.betas[1]:
+            problems.append(f"betas = {self.betas} differ; signum is Lion with equal betas")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    def architecture(self) -> Architecture:
+        """The model's dimensions."""
+        return Architecture(self.layers, self.width, self.heads, self.hidden, self.sequence)
+
+    def engine_settings(self) -> EngineSettings:
+        """What the engine needs."""
+        return EngineSettings(
+            self.architecture(),
+            self.optimizer,
+            self.betas,
+            self.weight_decay,
+            self.clip,
+            self.device,
+            self.dtype,
+            self.compile,
+        )
+
+
+def load_saved(values: Mapping[str, Any]) -> TrainConfig:
+    """The configuration that a run folder or a checkpoint holds.
+
+    Raises:
+        DataError: if it is not one.
+    """
+    try:
+        return TrainConfig.model_validate(dict(values))
+    except ValidationError as error:
+        raise DataError(f"the saved configuration is damaged: {sentences(error, {})[0]}") from None
+
+
+def hint(name: str, known: Iterable[str]) -> str:
+    """``; did you mean ...?``, or nothing if no name is near."""
+    nearest = difflib.get_close_matches(name, known, 1)
+    return f"; did you mean {nearest[0]!r}?" if nearest else ""
+
+
+def sentences(error: ValidationError, sources: Mapping[str, str]) -> list[str]:
+    """pydantic's findings in the style of the library: what was given, and what is allowed."""
+    sentences = []
+    for one in error.errors():
+        if one["type"] == "value_error":
+            sentences.append(str(one["ctx"]["error"]))
+            continue
+        field = str(one["loc"][0]) if one["loc"] else ""
+        where = sources.get(field, "")
+        what = one["msg"].replace("Input should be", "should be").replace("Input", "it")
+        what = what.removeprefix("should be ")
+        must = f"must be {what}" if what != one["msg"] else what
+        given = json.dumps(one["input"], default=str)
+        place = f" ({where})" if where else ""
+        sentences.append(f"{field} = {given}{place} {must[0].lower()}{must[1:]}")
+    return sentences

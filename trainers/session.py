@@ -1,0 +1,269 @@
+"""From settings to a trained run: a new one, or one that goes on."""
+
+import importlib.metadata
+import platform
+import shlex
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+
+import lion_ports
+from lion_ports.trainers import metrics, plot, runs
+from lion_ports.trainers.checkpoint import Checkpoint
+from lion_ports.trainers.config import TrainConfig, sentences
+from lion_ports.trainers.data import STDLIB, Text, load_text
+from lion_ports.trainers.engine import BACKENDS, Engine, Tensors, best_backend, build_engine
+from lion_ports.trainers.errors import DataError, UsageError
+from lion_ports.trainers.init import digest, initial_parameters
+from lion_ports.trainers.loop import Loop, evaluation_loss
+from lion_ports.trainers.progress import Reporter, duration, reporter
+from lion_ports.trainers.sampling import generate
+from lion_ports.trainers.signals import StopSignals
+
+
+class Prepared(NamedTuple):
+    """All that is needed before step 0, and nothing written yet."""
+
+    config: TrainConfig
+    text: Text
+    parameters: Tensors
+    init_sha256: str
+    engine: Engine
+
+
+def prepare(config: TrainConfig) -> Prepared:
+    """Fix the backend, read and check the data, make the weights and the engine.
+
+    Raises:
+        TrainError: whatever is wrong; nothing has been written.
+    """
+    where = config.data if config.data == STDLIB else str(Path(config.data).absolute())
+    backend = best_backend() if config.backend == "auto" else config.backend
+    config = config.model_copy(update={"backend": backend, "data": where})
+    text = load_text(config.data, sequence=config.sequence, held_out=config.held_out)
+    parameters = initial_parameters(config.architecture(), config.seed)
+    engine = build_engine(backend, config.engine_settings(), parameters)
+    return Prepared(config, text, dict(parameters), digest(parameters), engine)
+
+
+def train(config: TrainConfig, out: Path | None, *, quiet: bool) -> int:
+    """A new run. Returns the exit code: 0, or 130 and 143 after a signal.
+
+    Raises:
+        TrainError: with a sentence for the user; its class has the exit code.
+    """
+    with StopSignals() as signals:
+        ready = prepare(config)
+        folder = out or runs.default_folder(ready.config.backend, config.seed)
+        runs.create(folder)
+        with runs.locked(folder):
+            runs.write_config(folder, ready.config)
+            return _stretch(ready, folder, None, signals, quiet=quiet)
+
+
+def resume(
+    folder: Path, *, backend: str | None, device: str | None, steps: int | None, quiet: bool
+) -> int:
+    """Go on from the newest checkpoint of ``folder``, or from its start if it has none.
+
+    On the same backend and machine every later step is bitwise what it would have been. Another
+    backend takes over weights, optimizer state and the place in the data. ``steps`` changes the
+    length of the run and, with it, the schedule from here on.
+
+    Raises:
+        TrainError: as ``train``; a damaged checkpoint is a DataError.
+    """
+    if not (folder / runs.CONFIG).exists():
+        raise DataError(f"{folder} is not a run folder: it has no {runs.CONFIG}")
+    with StopSignals() as signals, runs.locked(folder):
+        found = runs.latest(folder)
+        saved = found.config if found else runs.read_config(folder)
+        config = _changed(saved, backend, device, steps)
+        if found and found.state.step > config.steps:
+            raise UsageError(
+                f"--steps {config.steps}: the run is already at step {found.state.step}"
+            )
+        ready = prepare(config)
+        if found:
+            check_data(found, ready.text)
+        metrics.cut(folder / runs.METRICS, found.state.step if found else 0)
+        runs.write_config(folder, ready.config)
+        return _stretch(ready, folder, found, signals, quiet=quiet)
+
+
+def _changed(
+    saved: TrainConfig, backend: str | None, device: str | None, steps: int | None
+) -> TrainConfig:
+    values = saved.model_dump()
+    if backend and backend != saved.backend:
+        values |= {"backend": backend, "device": "auto"}
+    if device:
+        values["device"] = device
+    if steps is not None:
+        values["steps"] = steps
+    try:
+        return TrainConfig.model_validate(values)
+    except ValidationError as error:
+        raise UsageError(*sentences(error, {})) from None
+
+
+def _stretch(
+    ready: Prepared, folder: Path, found: Checkpoint | None, signals: StopSignals, *, quiet: bool
+) -> int:
+    config, engine = ready.config, ready.engine
+    begun = time.perf_counter()
+    report = reporter(quiet=quiet, steps=config.steps, every=config.log_every)
+    log = metrics.Metrics(folder / runs.METRICS)
+    step = found.state.step if found else 0
+    loop = Loop(
+        config=config,
+        folder=folder,
+        engine=engine,
+        text=ready.text,
+        metrics=log,
+        reporter=report,
+        init_sha256=ready.init_sha256,
+        stretch={
+            "backend": config.backend,
+            "device": engine.device,
+            "versions": versions(config.backend),
+            "from": step,
+        },
+        lineage=found.state.lineage if found else [],
+        step=step,
+        updates=found.state.updates if found else 0,
+        eval_loss=found.state.eval_loss if found else None,
+    )
+    try:
+        if found:
+            engine.load(found.parameters, found.optimizer_state, found.state.updates)
+        _start(loop, report)
+        loss = loop.run(signals)
+        if loss is None:
+            report.close()
+            again = f"lion-train resume {shlex.quote(str(folder))}"
+            report.warn(f"stopped and saved at step {loop.step}; to go on: {again}")
+            return signals.exit_code()
+        _finish(loop, report, loss, time.perf_counter() - begun)
+    finally:
+        report.close()
+        log.close()
+    return 0
+
+
+def _start(loop: Loop, report: Reporter) -> None:
+    """Print every derived number, and write the ``start`` event."""
+    config, text = loop.config, loop.text
+    count = config.architecture().parameter_count()
+    loop.metrics.write(
+        "start",
+        loop.step,
+        backend=config.backend,
+        device=loop.engine.device,
+        versions=loop.stretch["versions"],
+        parameters=count,
+        init_sha256=loop.init_sha256,
+        data_sha256=text.sha256,
+        optimizer=config.optimizer,
+        seed=config.seed,
+    )
+    for line in describe(config, text, loop.init_sha256, loop.engine.device):
+        report.say(line)
+    report.say(f"run        {loop.folder}")
+    for note in loop.engine.notes:
+        report.warn(note)
+    if loop.step:
+        report.say(f"resumed    at step {loop.step}; {config.steps - loop.step} steps to go")
+
+
+def describe(config: TrainConfig, text: Text, init_sha256: str, device: str) -> list[str]:
+    """The lines at the head of a run."""
+    tokens = config.batch_size * config.sequence
+    epochs = config.steps * tokens / len(text.train)
+    count = config.architecture().parameter_count()
+    skipped = f", {text.skipped} binary files left out" if text.skipped else ""
+    found = versions(config.backend)
+    return [
+        f"backend    {BACKENDS[config.backend].title} {found[config.backend]} on {device}, "
+        f"lion-ports {lion_ports.__version__}, seed {config.seed}",
+        f"model      {config.layers} layers, width {config.width}, {config.heads} heads, hidden "
+        f"{config.hidden}, sequence {config.sequence}: {count:,} parameters, {config.dtype}",
+        f"weights    sha256 {init_sha256}",
+        f"data       {text.name}: {text.files} files{skipped}, {len(text.train):,} bytes to train, "
+        f"{len(text.validation):,} to validate",
+        f"           sha256 {text.sha256}",
+        f"steps      {config.steps} of {config.batch_size} x {config.sequence} = {tokens:,} "
+        f"tokens: {config.steps * tokens:,} tokens, {epochs:.2f} epochs",
+        f"optimizer  {config.optimizer}: lr {config.lr:g}, betas {config.betas[0]:g} "
+        f"{config.betas[1]:g}, weight decay {config.weight_decay:g}; warm-up {config.warmup}, "
+        f"then {config.schedule}; clip {config.clip:g}",
+    ]
+
+
+def _finish(loop: Loop, report: Reporter, loss: float, seconds: float) -> None:
+    """The sample, the picture, the ``end`` event, and what to type next."""
+    config = loop.config
+    sample = generate(
+        loop.engine,
+        config.prompt.encode(),
+        count=config.sample_bytes,
+        sequence=config.sequence,
+        temperature=config.temperature,
+        seed=config.seed,
+    ).decode("utf-8", "replace")
+    loop.metrics.write("sample", loop.step, prompt=config.prompt, text=sample)
+    loop.metrics.write("end", loop.step, loss=loss, seconds=seconds)
+    try:
+        plot.plot_runs([loop.folder], loop.folder / runs.PLOT)
+    except ImportError as error:
+        report.warn(f"{runs.PLOT} is not drawn ({error}): pip install 'lion-ports[train]'")
+    report.close()
+    if config.sample_bytes:
+        report.say(f"--- sample ---\n{config.prompt}{sample}\n---")
+    report.say(
+        f"done       {loop.step} steps in {duration(seconds)}: validation loss {loss:.4f} "
+        "nats a byte"
+    )
+    report.say(f"run        {loop.folder} ({runs.METRICS}, {runs.PLOT}, {runs.CHECKPOINTS}/)")
+    run = shlex.quote(str(loop.folder))
+    report.say(f"next       lion-train sample {run} --prompt {shlex.quote(config.prompt)}")
+
+
+def versions(backend: str) -> dict[str, str]:
+    """Of Python, this package, NumPy and the framework."""
+    packages = ("numpy", *BACKENDS[backend].packages)
+    found = {name: importlib.metadata.version(name) for name in packages}
+    return {"python": platform.python_version(), "lion-ports": lion_ports.__version__} | found
+
+
+def restore(found: Checkpoint, backend: str | None) -> Engine:
+    """An engine with the weights of a checkpoint, to sample from or to evaluate."""
+    config = found.config
+    name = backend or config.backend
+    device = config.device if name == config.backend else "auto"
+    settings: Any = config.model_copy(update={"backend": name, "device": device}).engine_settings()
+    return build_engine(name, settings, found.parameters)
+
+
+def evaluate(found: Checkpoint, backend: str | None) -> float:
+    """The validation loss of a checkpoint on its own data, nats a byte.
+
+    Raises:
+        DataError: if the data are not those of the run any more.
+    """
+    config = found.config
+    text = load_text(config.data, sequence=config.sequence, held_out=config.held_out)
+    check_data(found, text)
+    return evaluation_loss(restore(found, backend), config, text)
+
+
+def check_data(found: Checkpoint, text: Text) -> None:
+    """Raise a DataError unless ``text`` is what the checkpoint was trained on."""
+    then, now = found.state.data_sha256, text.sha256
+    if then != now:
+        raise DataError(
+            f"the data {found.config.data} are not what the run was trained on: their sha256 is "
+            f"{now[:12]}, and it was {then[:12]}"
+        )

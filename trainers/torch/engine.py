@@ -1,0 +1,179 @@
+"""The engine on PyTorch."""
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lion_ports.torch import Lion
+from lion_ports.trainers.architecture import check_tensors, decays
+from lion_ports.trainers.engine import (
+    ADAMW_EPSILON,
+    ADAMW_PREFIXES,
+    EngineSettings,
+    StepResult,
+    Tensors,
+)
+from lion_ports.trainers.errors import UsageError
+from lion_ports.trainers.torch.model import Transformer, loss
+
+
+def build(settings: EngineSettings, parameters: Tensors) -> "TorchEngine":
+    """See ``lion_ports.trainers.engine.build_engine``."""
+    return TorchEngine(settings, parameters)
+
+
+class TorchEngine:
+    """Eager PyTorch. ``torch.compile`` is used on a GPU only: on a CPU it compiles for half a
+    minute and a run of the presets for a CPU is over before that is won back."""
+
+    def __init__(self, settings: EngineSettings, parameters: Tensors) -> None:
+        device = pick_device(settings.device)
+        self.device = str(device)
+        self.notes: tuple[str, ...] = ()
+        self._settings = settings
+        self._torch_device = device
+        self._shapes = settings.architecture.shapes()
+        with torch.device(device):
+            self._model = Transformer(settings.architecture).to(_DTYPES[settings.dtype])
+        self._named = dict(self._model.named_parameters())
+        self._lr = torch.zeros((), device=device)
+        self._optimizer = self._fresh_optimizer()
+        self._loss = loss
+        if settings.compile and device.type == "cuda":
+            self._loss = torch.compile(loss)
+        self._put(parameters)
+
+    def train_step(self, tokens: NDArray[Any], lr: float) -> StepResult:
+        value = self._loss(self._model, self._tokens(tokens))
+        torch.autograd.backward(value)
+        gradients = [p.grad for p in self._named.values() if p.grad is not None]
+        squares = torch.stack([g.float().square().sum() for g in gradients])
+        norm = squares.sum().sqrt()
+        finite = bool(norm.isfinite())
+        if finite:
+            if self._settings.clip > 0:
+                scale = self._settings.clip / norm.clamp(min=self._settings.clip)
+                torch._foreach_mul_(gradients, scale)
+            self._lr.fill_(lr)
+            self._optimizer.step()
+        self._optimizer.zero_grad()
+        bad = [] if finite else (~squares.isfinite()).tolist()
+        names = tuple(name for name, is_bad in zip(self._named, bad, strict=False) if is_bad)
+        return StepResult(value.item(), norm.item(), names)
+
+    def loss(self, tokens: NDArray[Any]) -> float:
+        with torch.no_grad():
+            return self._loss(self._model, self._tokens(tokens)).item()
+
+    def logits(self, tokens: NDArray[Any]) -> NDArray[Any]:
+        with torch.no_grad():
+            return to_numpy(self._model(self._tokens(tokens)))
+
+    def gradients(self, tokens: NDArray[Any]) -> Tensors:
+        values = torch.autograd.grad(
+            self._loss(self._model, self._tokens(tokens)), list(self._named.values())
+        )
+        return {name: to_numpy(value) for name, value in zip(self._named, values, strict=True)}
+
+    def parameters(self) -> Tensors:
+        return {name: to_numpy(p) for name, p in self._named.items()}
+
+    def optimizer_state(self) -> Tensors:
+        def moment(key: str) -> Tensors:
+            return {
+                name: to_numpy(self._optimizer.state[p].get(key, torch.zeros_like(p)))
+                for name, p in self._named.items()
+            }
+
+        if self._settings.optimizer != "adamw":
+            return moment("exp_avg")
+        first, second = ADAMW_PREFIXES
+        return {first + n: t for n, t in moment("exp_avg").items()} | {
+            second + n: t for n, t in moment("exp_avg_sq").items()
+        }
+
+    def load(self, parameters: Tensors, optimizer_state: Tensors, updates: int) -> None:
+        self._put(parameters)
+        self._optimizer = self._fresh_optimizer()
+        if updates == 0:
+            return
+        for name, p in self._named.items():
+            state = self._optimizer.state[p]
+            if self._settings.optimizer == "adamw":
+                first, second = ADAMW_PREFIXES
+                state["step"] = torch.tensor(float(updates))
+                state["exp_avg"] = to_tensor(optimizer_state[first + name], p)
+                state["exp_avg_sq"] = to_tensor(optimizer_state[second + name], p)
+            else:
+                state["exp_avg"] = to_tensor(optimizer_state[name], p)
+
+    def _put(self, parameters: Tensors) -> None:
+        check_tensors(parameters, self._shapes)
+        with torch.no_grad():
+            for name, p in self._named.items():
+                p.copy_(to_tensor(parameters[name], p))
+
+    def _fresh_optimizer(self) -> torch.optim.Optimizer:
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in self._named.values() if decays(tuple(p.shape))]},
+            {
+                "params": [p for p in self._named.values() if not decays(tuple(p.shape))],
+                "weight_decay": 0.0,
+            },
+        ]
+        settings = self._settings
+        if settings.optimizer == "adamw":
+            # The loop over parameters is the path that takes the learning rate as a tensor.
+            return torch.optim.AdamW(
+                groups,
+                lr=self._lr,
+                betas=settings.betas,
+                eps=ADAMW_EPSILON,
+                weight_decay=settings.weight_decay,
+                foreach=False,
+            )
+        return Lion(groups, lr=self._lr, betas=settings.betas, weight_decay=settings.weight_decay)
+
+    def _tokens(self, tokens: NDArray[Any]) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(tokens, np.int32)).to(self._torch_device)
+
+
+def pick_device(name: str) -> torch.device:
+    """The device that ``--device`` names.
+
+    Raises:
+        UsageError: if this machine or this build of PyTorch has none.
+    """
+    found = {"cpu": "cpu"}
+    if torch.backends.mps.is_available():
+        found |= {"mps": "mps", "gpu": "mps"}
+    if torch.cuda.is_available():
+        found["gpu"] = "cuda"
+    if name == "auto":
+        return torch.device(found.get("gpu", "cpu"))
+    if name not in found:
+        raise UsageError(f"--device {name}: PyTorch sees here only {', '.join(sorted(found))}")
+    return torch.device(found[name])
+
+
+def to_tensor(array: NDArray[Any], like: torch.Tensor) -> torch.Tensor:
+    """A copy of ``array`` with the dtype and on the device of ``like``."""
+    if array.dtype == ml_dtypes.bfloat16:
+        tensor = torch.from_numpy(array.view(np.int16).copy()).view(torch.bfloat16)
+    else:
+        tensor = torch.from_numpy(array.copy())
+    return tensor.to(dtype=like.dtype, device=like.device)
+
+
+def to_numpy(tensor: torch.Tensor) -> NDArray[Any]:
+    """A copy of ``tensor``; bfloat16 stays bfloat16."""
+    tensor = tensor.detach().cpu().clone()
+    if tensor.dtype == torch.bfloat16:
+        return tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+    return tensor.numpy()
+
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
