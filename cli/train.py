@@ -78,7 +78,7 @@ def _setting(flag: str, metavar: str, text: str, **more: Any) -> Callable[[Comma
 @_setting("--warmup", "N", "Updates before the peak.")
 @_setting("--clip", "X", "Largest gradient norm; 0: none [1].")
 @_setting("--nonfinite", "stop|skip", "On NaN or infinity in a gradient [stop].")
-@_setting("--eval-every", "N", "Updates between evaluations [100].")
+@_setting("--eval-every", "N", "Updates between evaluations [50].")
 @_setting("--save-every", "N", "Updates between checkpoints [100].")
 @click.option("--compile/--no-compile", default=None, help="Let the framework compile [yes].")
 @click.option("--config", type=click.Path(path_type=Path), help="TOML file of settings.")
@@ -91,7 +91,7 @@ def cli(context: click.Context, /, **options: Any) -> int:
     """Train a small transformer with Lion on MLX, PyTorch or JAX.
 
     Without a command: train. Settings come from, in rising order: defaults, the preset, --config,
-    LION_TRAIN_<SETTING> variables, --set and the flags; `lion-train config` lists them all.
+    LION_TRAIN_<SETTING> variables, --set and the flags; `lion-train config show` lists them all.
     """
     context.obj = options
     if context.invoked_subcommand not in (None, "config"):

@@ -41,4 +41,5 @@ def _windows(
     text: NDArray[np.uint8], starts: NDArray[np.int64], sequence: int
 ) -> NDArray[np.int32]:
     offsets = np.arange(sequence + 1, dtype=np.int64)
-    return text[starts[:, None] + offsets].astype(np.int32)
+    windows: NDArray[np.int32] = text[starts[:, None] + offsets].astype(np.int32)
+    return windows

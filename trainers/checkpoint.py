@@ -167,7 +167,7 @@ def from_safetensors(content: bytes) -> Tensors:
     """Name -> array; safetensors' own NumPy reader knows no bfloat16."""
     return {
         name: np.frombuffer(tensor["data"], _DTYPES[tensor["dtype"]]).reshape(tensor["shape"])
-        for name, tensor in deserialize(content)
+        for name, tensor in deserialize(content)  # type: ignore[no-untyped-call]
     }
 
 

@@ -56,7 +56,7 @@ class TrainConfig(BaseModel):
 
     # What is looked at and kept.
     log_every: Count = 10
-    eval_every: Count = 100
+    eval_every: Count = 50
     eval_batches: Count = 8
     save_every: Count = 100
     keep: Count = 3

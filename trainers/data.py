@@ -103,7 +103,7 @@ def _files(source: Path) -> Iterator[Path]:
         raise DataError(f"--data {source}: neither a file nor a folder")
     if not os.access(source, os.R_OK | os.X_OK):
         raise DataError(f"--data {source}: the folder cannot be read (permission denied)")
-    found = []
+    found: list[Path] = []
     for folder, folders, names in os.walk(source):
         folders[:] = sorted(
             one for one in folders if not one.startswith(".") and one != "__pycache__"

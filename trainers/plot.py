@@ -22,10 +22,11 @@ def plot_runs(runs: Sequence[Path], target: Path) -> None:
     axes = figure.add_subplot()
     for number, run in enumerate(runs):
         events = metrics.read(run / "metrics.jsonl")
-        prefix = f"{run.name}: " if len(runs) > 1 else ""
-        _draw(axes, events, run, prefix, f"C{number}")
         if len(runs) == 1:
+            _draw(axes, events, run, "", ("C0", "C1"))
             axes.set_title(_title(events, run))
+        else:
+            _draw(axes, events, run, f"{run.name}: ", (f"C{number}", f"C{number}"))
     if len(runs) > 1:
         axes.set_title(f"Losses of {len(runs)} runs")
     axes.set_xlabel("step (updates done)")
@@ -37,15 +38,23 @@ def plot_runs(runs: Sequence[Path], target: Path) -> None:
     replace_file(target, picture.getvalue())
 
 
-def _draw(axes: Any, events: list[dict[str, Any]], run: Path, prefix: str, colour: str) -> None:
+def _draw(
+    axes: Any, events: list[dict[str, Any]], run: Path, prefix: str, colours: tuple[str, str]
+) -> None:
     train = [(e["step"], e["loss"]) for e in events if e["event"] == "train" and e["loss"]]
     validation = [(e["step"], e["loss"]) for e in events if e["event"] == "eval" and e["loss"]]
     if not train:
         raise DataError(f"{run} has no training losses yet")
-    axes.plot(*zip(*train, strict=True), color=colour, lw=0.8, alpha=0.6, label=f"{prefix}training")
+    axes.plot(
+        *zip(*train, strict=True), color=colours[0], lw=0.8, alpha=0.6, label=f"{prefix}training"
+    )
     if validation:
         axes.plot(
-            *zip(*validation, strict=True), "o-", color=colour, ms=4, label=f"{prefix}validation"
+            *zip(*validation, strict=True),
+            "o-",
+            color=colours[1],
+            ms=4,
+            label=f"{prefix}validation",
         )
 
 

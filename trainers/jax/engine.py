@@ -48,8 +48,8 @@ class JaxEngine:
         self._loss = jit(loss)
         self._logits = jit(Transformer.__call__)
         self._gradients = jit(jax.grad(loss))
-        self._put(parameters)
-        self._state = self._init(self._model)
+        self._model: Any = self._tree(parameters)
+        self._state: Any = self._init(self._model)
 
     def train_step(self, tokens: NDArray[Any], lr: float) -> StepResult:
         self._model, self._state, value, squares = self._step(
@@ -83,7 +83,7 @@ class JaxEngine:
         }
 
     def load(self, parameters: Tensors, optimizer_state: Tensors, updates: int) -> None:
-        self._put(parameters)
+        self._model = self._tree(parameters)
         state = self._init(self._model)
         if updates > 0:
             count = jnp.asarray(updates, jnp.int32)
@@ -97,12 +97,9 @@ class JaxEngine:
                 state = state._replace(count=count, mu=self._tree(optimizer_state))
         self._state = state
 
-    def _put(self, parameters: Tensors) -> None:
-        check_tensors(parameters, self._shapes)
-        self._model = self._tree(parameters)
-
     def _tree(self, tensors: Tensors) -> Any:
         """The arrays in the shape of the model, in buffers of their own (they are donated)."""
+        check_tensors(tensors, self._shapes)
         dtype = jnp.dtype(self._settings.dtype)
         return jax.tree_util.tree_map_with_path(
             lambda path, _: jax.device_put(
@@ -112,7 +109,8 @@ class JaxEngine:
         )
 
     def _tokens(self, tokens: NDArray[Any]) -> Array:
-        return jax.device_put(np.ascontiguousarray(tokens, np.int32), self._jax_device)
+        placed: Array = jax.device_put(np.ascontiguousarray(tokens, np.int32), self._jax_device)
+        return placed
 
 
 def _training_step(settings: EngineSettings, update: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,5 +1,6 @@
 """The engine on MLX."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -82,7 +83,7 @@ class MlxEngine:
         self._fresh_optimizer()
         if updates == 0:
             return
-        state = dict(tree_flatten(self._optimizer.state))
+        state = flat(self._optimizer.state)
         adamw = self._settings.optimizer == "adamw"
         first, second = ADAMW_PREFIXES if adamw else ("", "")
         for name in self._shapes:
@@ -93,7 +94,7 @@ class MlxEngine:
         _assign(self._optimizer.state, state)
 
     def _moment(self, key: str) -> Tensors:
-        state = dict(tree_flatten(self._optimizer.state))
+        state = flat(self._optimizer.state)
         return {name: to_numpy(state[f"{name}.{key}"]) for name in self._shapes}
 
     def _put(self, parameters: Tensors) -> None:
@@ -107,8 +108,9 @@ class MlxEngine:
         """The optimizer, and the compiled functions that hold on to its arrays."""
         self._optimizer = _optimizer(self._settings)
         self._optimizer.init(self._model.trainable_parameters())
-        self._order = [name for name, _ in tree_flatten(self._model.trainable_parameters())]
-        self._step, self._loss = self._training_step, partial(loss, self._model)
+        self._order = list(flat(self._model.trainable_parameters()))
+        self._step: Callable[..., Any] = self._training_step
+        self._loss: Callable[..., Any] = partial(loss, self._model)
         if self._settings.compile:
             state = [self._model.state, self._optimizer.state]
             self._step = mx.compile(self._training_step, inputs=state, outputs=state)
@@ -116,21 +118,25 @@ class MlxEngine:
 
     def _training_step(self, tokens: mx.array) -> tuple[mx.array, mx.array]:
         value, gradients = self._value_and_grad(tokens)
-        flat = tree_flatten(gradients)
-        squares = mx.stack([mx.square(g.astype(mx.float32)).sum(-1).sum() for _, g in flat])
+        named_gradients = flat(gradients)
+        squares = mx.stack(
+            [mx.square(g.astype(mx.float32)).sum(-1).sum() for g in named_gradients.values()]
+        )
         norm = mx.sqrt(squares.sum())
         if self._settings.clip > 0:
             scale = self._settings.clip / mx.maximum(norm, self._settings.clip)
-            gradients = tree_unflatten([(n, g * scale.astype(g.dtype)) for n, g in flat])
-        parameters = dict(tree_flatten(self._model.trainable_parameters()))
-        state = dict(tree_flatten(self._optimizer.state))
+            gradients = tree_unflatten(
+                [(n, g * scale.astype(g.dtype)) for n, g in named_gradients.items()]
+            )
+        parameters = flat(self._model.trainable_parameters())
+        state = flat(self._optimizer.state)
         self._optimizer.update(self._model, gradients)
         finite = mx.isfinite(norm)
-        updated = dict(tree_flatten(self._model.trainable_parameters()))
+        updated = flat(self._model.trainable_parameters())
         self._model.update(
             tree_unflatten([(n, mx.where(finite, p, parameters[n])) for n, p in updated.items()])
         )
-        updated = dict(tree_flatten(self._optimizer.state))
+        updated = flat(self._optimizer.state)
         _assign(
             self._optimizer.state,
             {n: mx.where(finite, leaf, state[n]) for n, leaf in updated.items()},
@@ -145,8 +151,10 @@ class _AdamW(optimizers.AdamW):
         self, gradient: mx.array, parameter: mx.array, state: dict[str, Any]
     ) -> mx.array:
         if not decays(tuple(parameter.shape)):
-            return optimizers.Adam.apply_single(self, gradient, parameter, state)
-        return super().apply_single(gradient, parameter, state)
+            new: mx.array = optimizers.Adam.apply_single(self, gradient, parameter, state)
+        else:
+            new = super().apply_single(gradient, parameter, state)
+        return new
 
 
 def _optimizer(settings: EngineSettings) -> optimizers.Optimizer:
@@ -195,7 +203,13 @@ def pick_device(name: str) -> mx.Device:
 
 def named(tree: Any) -> Tensors:
     """Canonical name -> copy, from a tree in the shape of the model."""
-    return {name: to_numpy(leaf) for name, leaf in tree_flatten(tree)}
+    return {name: to_numpy(leaf) for name, leaf in flat(tree).items()}
+
+
+def flat(tree: Any) -> dict[str, mx.array]:
+    """Dotted name -> leaf."""
+    leaves: Any = tree_flatten(tree)
+    return dict(leaves)
 
 
 def to_array(array: NDArray[Any], like: mx.array | None) -> mx.array:

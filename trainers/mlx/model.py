@@ -20,7 +20,8 @@ class Transformer(nn.Module):
         for block in self.blocks:
             x_BTD = block(x_BTD)
         logits_BTV = self.embedding.as_linear(self.norm(x_BTD))
-        return logits_BTV.astype(mx.float32)
+        logits_float32: mx.array = logits_BTV.astype(mx.float32)
+        return logits_float32
 
 
 class Block(nn.Module):

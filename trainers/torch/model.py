@@ -36,7 +36,8 @@ class Block(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD))
-        return x_BTD + self.feedforward(self.feedforward_norm(x_BTD))
+        y_BTD: Tensor = x_BTD + self.feedforward(self.feedforward_norm(x_BTD))
+        return y_BTD
 
 
 class Attention(nn.Module):
@@ -55,8 +56,8 @@ class Attention(nn.Module):
         y_BHTK = functional.scaled_dot_product_attention(
             rotate(q_BHTK), rotate(k_BHTK), v_BHTK, is_causal=True
         )
-        y: Tensor = self.out(y_BHTK.transpose(1, 2).reshape(B, T, D))
-        return y
+        y_BTD: Tensor = self.out(y_BHTK.transpose(1, 2).reshape(B, T, D))
+        return y_BTD
 
 
 class FeedForward(nn.Module):
@@ -69,8 +70,8 @@ class FeedForward(nn.Module):
         self.down = nn.Linear(architecture.hidden, architecture.width, bias=False)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        y: Tensor = self.down(functional.silu(self.gate(x_BTD)) * self.up(x_BTD))
-        return y
+        y_BTD: Tensor = self.down(functional.silu(self.gate(x_BTD)) * self.up(x_BTD))
+        return y_BTD
 
 
 def rotate(x_BHTK: Tensor) -> Tensor:
