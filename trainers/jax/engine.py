@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import equinox as eqx
@@ -41,10 +42,9 @@ class JaxEngine:
         self._jax_device = device
         self._shapes = settings.architecture.shapes()
         self._template = eqx.filter_eval_shape(Transformer, settings.architecture)
-        self._init, update = _optimizer(settings)
-        step = _training_step(settings, update)
+        self._order = [name for name, _ in _leaves(self._template)]
+        self._init, self._step = _training_step(settings)
         jit = jax.jit if settings.compile else _eager
-        self._step = jit(step, donate_argnums=(0, 1))
         self._loss = jit(loss)
         self._logits = jit(Transformer.__call__)
         self._gradients = jit(jax.grad(loss))
@@ -58,7 +58,7 @@ class JaxEngine:
         squared = np.asarray(squares)
         norm = float(np.asarray(jnp.sqrt(jnp.sum(squares))))
         bad = [] if np.isfinite(norm) else ~np.isfinite(squared)
-        names = tuple(name for name, is_bad in zip(self._shapes, bad, strict=False) if is_bad)
+        names = tuple(name for name, is_bad in zip(self._order, bad, strict=False) if is_bad)
         return StepResult(float(value), norm, names)
 
     def loss(self, tokens: NDArray[Any]) -> float:
@@ -113,7 +113,11 @@ class JaxEngine:
         return placed
 
 
-def _training_step(settings: EngineSettings, update: Callable[..., Any]) -> Callable[..., Any]:
+@cache
+def _training_step(settings: EngineSettings) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The optimizer's ``init`` and the step, which equal settings compile once in a process."""
+    init, update = _optimizer(settings)
+
     def step(model: Transformer, state: Any, tokens: Array, lr: Array) -> Any:
         value, gradients = jax.value_and_grad(loss)(model, tokens)
         leaves = jax.tree.leaves(gradients)
@@ -127,7 +131,7 @@ def _training_step(settings: EngineSettings, update: Callable[..., Any]) -> Call
         kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), updated, (model, state))
         return *kept, value, squares
 
-    return step
+    return init, jax.jit(step, donate_argnums=(0, 1)) if settings.compile else step
 
 
 def _optimizer(settings: EngineSettings) -> tuple[Callable[..., Any], ...]:
@@ -154,7 +158,7 @@ def _optimizer(settings: EngineSettings) -> tuple[Callable[..., Any], ...]:
     return adamw.init, update
 
 
-def _eager(function: Callable[..., Any], **_: Any) -> Callable[..., Any]:
+def _eager(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
@@ -174,13 +178,17 @@ def pick_device(name: str) -> Any:
 
 def named(tree: Any) -> Tensors:
     """Canonical name -> copy, from a tree in the shape of the model."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {_name(path): to_numpy(leaf) for path, leaf in leaves}
+    return {name: to_numpy(leaf) for name, leaf in _leaves(tree)}
 
 
 def to_numpy(array: Array) -> NDArray[Any]:
     """A copy of ``array``; bfloat16 stays bfloat16."""
     return np.array(array, copy=True)
+
+
+def _leaves(tree: Any) -> list[tuple[str, Any]]:
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return [(_name(path), leaf) for path, leaf in leaves]
 
 
 def _name(path: tuple[Any, ...]) -> str:

@@ -1,0 +1,205 @@
+"""Runs that are stopped, killed, prolonged and moved to another backend."""
+
+import json
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+BACKENDS = ("torch", "jax", "mlx")
+KILLED = ("--set", "save_every=7", "--set", "eval_every=20", "--quiet")
+
+QUICK = ("--schedule", "constant", "--set", "sample_bytes=0", "--quiet")
+
+
+def events(run: str | Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(run, "metrics.jsonl").read_text().splitlines()]
+
+
+def course(run: str | Path) -> list[tuple[str, int, float]]:
+    """Training and evaluation as they happened, without what depends on the clock."""
+    return [
+        (e["event"], e["step"], e["loss"]) for e in events(run) if e["event"] in ("train", "eval")
+    ]
+
+
+def final(run: str | Path) -> dict[str, bytes]:
+    newest = max(Path(run, "checkpoints").iterdir())
+    return {path.name: path.read_bytes() for path in newest.glob("*.safetensors")}
+
+
+@pytest.mark.parametrize(
+    ("backend", "optimizer"),
+    [
+        *((backend, "lion") for backend in BACKENDS),
+        ("torch", "adamw"),
+        ("mlx", "adamw"),
+        pytest.param("jax", "adamw", marks=pytest.mark.slow),
+    ],
+)
+def test_ten_and_ten_steps_are_twenty(
+    small: Any, lion_train: Any, backend: str, optimizer: str
+) -> None:
+    settings = (*QUICK, "--optimizer", optimizer)
+    assert small("--out", "whole", "--steps", "8", *settings, backend=backend).code == 0
+    assert small("--out", "parts", "--steps", "4", *settings, backend=backend).code == 0
+    assert lion_train("resume", "parts", "--steps", "8", "--quiet").code == 0
+    assert final("parts") == final("whole")
+    assert course("parts") == course("whole")
+    state = json.loads(Path("parts/checkpoints/step-00000008/state.json").read_text())
+    assert [(one["from"], one["to"]) for one in state["lineage"]] == [(0, 4), (4, 8)]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "optimizer"),
+    [
+        ("torch", "mlx", "lion"),
+        ("mlx", "jax", "lion"),
+        ("jax", "torch", "lion"),
+        ("torch", "mlx", "adamw"),
+        pytest.param("mlx", "jax", "adamw", marks=pytest.mark.slow),
+        pytest.param("jax", "torch", "adamw", marks=pytest.mark.slow),
+    ],
+)
+def test_another_backend_goes_on_from_the_same_state(
+    small: Any, lion_train: Any, first: str, second: str, optimizer: str
+) -> None:
+    settings = (*QUICK, "--optimizer", optimizer, "--lr", "1e-3")
+    assert small("--out", "whole", "--steps", "6", *settings, backend=first).code == 0
+    assert small("--out", "parts", "--steps", "4", *settings, backend=first).code == 0
+    saved = final("parts")
+    assert lion_train("resume", "parts", "--steps", "4", "--backend", second).code == 0
+    assert final("parts") == saved
+    code, *_ = lion_train("resume", "parts", "--steps", "6", "--backend", second, "--quiet")
+    assert code == 0
+    whole = {(kind, step): loss for kind, step, loss in course("whole")}
+    parts = {(kind, step): loss for kind, step, loss in course("parts")}
+    # The loss of step 4 is that of the moved weights, that of step 5 has felt the moved momentum.
+    assert parts.keys() == whole.keys()
+    assert parts["train", 4] == pytest.approx(whole["train", 4], abs=1e-5)
+    assert parts["train", 5] == pytest.approx(whole["train", 5], abs=1e-4)
+    state = json.loads(Path("parts/checkpoints/step-00000006/state.json").read_text())
+    assert state["lineage"][-1]["backend"] == second
+    file = "adamw.safetensors" if optimizer == "adamw" else "lion.safetensors"
+    moved = load_file(Path("parts/checkpoints/step-00000006", file))
+    stayed = load_file(Path("whole/checkpoints/step-00000006", file))
+    for name, tensor in stayed.items():
+        np.testing.assert_allclose(moved[name], tensor, rtol=0, atol=1e-4, err_msg=name)
+
+
+def test_resuming_a_finished_run_changes_nothing(small: Any, lion_train: Any) -> None:
+    assert small("--out", "run", "--quiet").code == 0
+    before, weights = course("run"), final("run")
+    assert lion_train("resume", "run", "--quiet").code == 0
+    assert (course("run"), final("run")) == (before, weights)
+    assert [event["event"] for event in events("run")].count("end") == 1
+
+
+def test_resume_says_what_it_cannot_do(small: Any, lion_train: Any, folder: Path) -> None:
+    assert small("--out", "run", "--quiet").code == 0
+    for arguments, code, said in (
+        (["--steps", "3"], 2, "already at step 6"),
+        (["--steps", "0"], 2, "steps"),
+        (["--backend", "tensorflow"], 2, "torch"),
+        (["--device", "tpu"], 2, "tpu"),
+    ):
+        result = lion_train("resume", "run", *arguments)
+        assert (result.code, len(result.err.splitlines())) == (code, 1)
+        assert said in result.err
+    (folder / "text.txt").write_text((folder / "text.txt").read_text() + "one line more\n")
+    assert lion_train("resume", "run").code == 5
+    assert lion_train("eval", "run").code == 5
+
+
+def test_a_checkpoint_without_its_mark_is_not_taken(small: Any, lion_train: Any) -> None:
+    assert small("--out", "run", "--quiet").code == 0
+    weights, before = final("run"), course("run")
+    newest = max(Path("run/checkpoints").iterdir())
+    (newest / "COMPLETE").unlink()
+    (newest / "params.safetensors").write_bytes(b"half")
+    assert lion_train("resume", "run", "--quiet").code == 0
+    assert (course("run"), final("run")) == (before, weights)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_says_how_to_go_on(
+    small: Any, lion_train: Any, process: Callable[..., Any], number: int, code: int
+) -> None:
+    settings = ("--steps", "400", "--set", "save_every=1000")
+    running = process("--config", "small.toml", "--backend", "torch", "--out", "run", *settings)
+    wait_for(Path("run/metrics.jsonl"))
+    time.sleep(0.3)
+    running.send_signal(number)
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == code, err
+    assert err.splitlines()[-1].endswith("lion-train resume run")
+    assert len(list(Path("run/checkpoints").iterdir())) == 1
+    assert lion_train("resume", "run", "--quiet").code == 0
+    assert small("--out", "whole", "--quiet", *settings).code == 0
+    assert final("run") == final("whole")
+    assert course("run") == course("whole")
+
+
+def test_two_processes_do_not_train_in_one_folder(
+    lion_train: Any, process: Callable[..., Any]
+) -> None:
+    running = process(
+        "--config", "small.toml", "--backend", "torch", "--out", "run", "--steps", "100000"
+    )
+    wait_for(Path("run/metrics.jsonl"))
+    code, _, err = lion_train("resume", "run")
+    running.kill()
+    running.communicate(timeout=60)
+    assert code == 2
+    assert "another process" in err
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
+def test_killed_at_random_moments_a_run_ends_where_it_would_have(
+    small: Any, process: Callable[..., Any], kills: int
+) -> None:
+    settings = (*KILLED, "--steps", str(100 * kills))
+    assert small("--out", "whole", *settings).code == 0
+    moments = random.Random(kills)
+    new = ("--config", "small.toml", "--backend", "torch", "--out", "run", *settings)
+    for _ in range(kills):
+        begun = Path("run/config.toml").exists()
+        running = process(*(("resume", "run", "--quiet") if begun else new))
+        if moments.random() < 0.8:
+            # Most kills while it trains, some while it starts.
+            wait_for_growth(Path("run/metrics.jsonl"), running)
+            time.sleep(moments.uniform(0, 0.15))
+        else:
+            time.sleep(moments.uniform(0, 3))
+        running.kill()
+        _, err = running.communicate(timeout=60)
+        assert err == ""
+    finishing = process("resume", "run", "--quiet")
+    assert finishing.communicate(timeout=120) == ("", "")
+    assert finishing.returncode == 0
+    assert final("run") == final("whole")
+    assert course("run") == course("whole")
+    assert not list(Path("run").rglob(".tmp-*"))
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def wait_for_growth(path: Path, running: Any) -> None:
+    """Until the process has written a line of its own, or has ended."""
+    before = path.stat().st_mtime_ns if path.exists() else 0
+    deadline = time.monotonic() + 60
+    while running.poll() is None and time.monotonic() < deadline:
+        if path.exists() and path.stat().st_mtime_ns != before:
+            return
+        time.sleep(0.005)
