@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 DTYPES: dict[str, np.dtype[Any]] = {
-    name: np.dtype(name)
-    for name in ("float16", "float32", "float64", "complex64", "complex128")
+    name: np.dtype(name) for name in ("float16", "float32", "float64", "complex64", "complex128")
 } | {"bfloat16": np.dtype(ml_dtypes.bfloat16)}
 """The dtypes that a parameter may have, by name."""
 

@@ -137,6 +137,38 @@ def _rounding_everything(
     return np.asarray(new_x, x.dtype), np.asarray(new_m).astype(m.dtype)
 
 
+def _rounding_between(
+    lion: Variant, name: str, x: Array, g: Array, m: Array, s: Scalars
+) -> tuple[Array, Array]:
+    """In-place operations, each in float32 and each rounded where it is stored."""
+    if np.iscomplexobj(x):
+        return right_update(lion, name, x, g, m, s)
+    dtype = reference.compute_dtype(x.dtype)
+
+    def stored(array: Any, like: Array) -> Array:
+        return np.asarray(array).astype(like.dtype).astype(dtype)
+
+    s = Scalars(*(dtype(v) for v in s))
+    x_, g_, m_ = (a.astype(dtype) for a in (x, g, m))
+    decayed = stored(x_ * (1 - s.lr * s.wd), x)
+    c = stored(s.b1 * m_, m) + (1 - s.b1) * g_
+    new_m = stored(s.b2 * m_, m) + (1 - s.b2) * g_
+    new_x = decayed - s.lr * reference.sign(stored(c, m))
+    return np.asarray(new_x).astype(x.dtype), np.asarray(new_m).astype(m.dtype)
+
+
+def _complex_phase(
+    lion: Variant, name: str, x: Array, g: Array, m: Array, s: Scalars
+) -> tuple[Array, Array]:
+    """NumPy's, JAX's and torch's sign of a complex number is c/|c|."""
+    new_x, new_m = right_update(lion, name, x, g, m, s)
+    if np.iscomplexobj(x):
+        c = s.b1 * m + (1 - s.b1) * g
+        u = np.divide(c, np.abs(c), out=np.zeros_like(c), where=c != 0)
+        new_x = (x - s.lr * (u + s.wd * x)).astype(x.dtype)
+    return new_x, new_m
+
+
 def _in_float32(
     lion: Variant, name: str, x: Array, g: Array, m: Array, s: Scalars
 ) -> tuple[Array, Array]:
@@ -313,9 +345,7 @@ MUTANTS: dict[str, Mutant] = {
     "decay-missing": Mutant(
         "weight decay is ignored", _update(_unless(lambda x, g: True, _without_decay))
     ),
-    "decay-coupled": Mutant(
-        "weight decay enters the gradient", _update(_with(_decayed_gradient))
-    ),
+    "decay-coupled": Mutant("weight decay enters the gradient", _update(_with(_decayed_gradient))),
     "decay-after": Mutant(
         "weight decay acts on the parameter after its step",
         _update(
@@ -343,16 +373,17 @@ MUTANTS: dict[str, Mutant] = {
     ),
     "decay-by-default": Mutant(
         "weight decay is 1e-3 unless it is set",
-        _update(
-            _with(lambda lion, name, x, g, m, s: (x, g, m, s._replace(wd=s.wd or 1e-3)))
-        ),
+        _update(_with(lambda lion, name, x, g, m, s: (x, g, m, s._replace(wd=s.wd or 1e-3)))),
     ),
     "betas-of-adam": Mutant(
         "b2 is 0.999 where it should be 0.99",
         _update(
             _with(
                 lambda lion, name, x, g, m, s: (
-                    x, g, m, s._replace(b2=0.999 if s.b2 == 0.99 else s.b2)
+                    x,
+                    g,
+                    m,
+                    s._replace(b2=0.999 if s.b2 == 0.99 else s.b2),
                 )
             )
         ),
@@ -375,11 +406,17 @@ MUTANTS: dict[str, Mutant] = {
         "the learning rate is rounded to bfloat16",
         lambda: Variant(rate=lambda rates: _bf16(rates[-1])),
     ),
-    "lr-zero-freezes": Mutant(
-        "at lr = 0 the momentum does not move", _update(_frozen_at_zero)
-    ),
+    "lr-zero-freezes": Mutant("at lr = 0 the momentum does not move", _update(_frozen_at_zero)),
     "per-operation-rounding": Mutant(
         "every operation is rounded to the parameter's dtype", _update(_rounding_everything)
+    ),
+    "rounded-between": Mutant(
+        "the parameter is rounded after its decay and again after its step, the momentum likewise",
+        _update(_rounding_between),
+    ),
+    "complex-phase": Mutant(
+        "the sign of a complex number is its phase, not that of its parts",
+        _update(_complex_phase),
     ),
     "computed-in-float32": Mutant(
         "float64 parameters are updated in float32", _update(_in_float32)
@@ -412,9 +449,7 @@ MUTANTS: dict[str, Mutant] = {
         "the momentum is zero after loading a state",
         lambda: Variant(restore=lambda x, m: np.zeros_like(m)),
     ),
-    "no-op": Mutant(
-        "nothing moves", _update(lambda lion, name, x, g, m, s: (x, m))
-    ),
+    "no-op": Mutant("nothing moves", _update(lambda lion, name, x, g, m, s: (x, m))),
     "signsgd": Mutant("it is signSGD", _update(_with(_signsgd))),
     "adamw": Mutant("it is AdamW", _update(_adamw)),
 }

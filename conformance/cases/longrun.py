@@ -13,9 +13,7 @@ _COUNT = 10_000
 _LR = 2.0**-12
 
 
-def _long(
-    seed: int, gradient: Callable[[np.random.Generator, int], NDArray[np.float64]]
-) -> Trial:
+def _long(seed: int, gradient: Callable[[np.random.Generator, int], NDArray[np.float64]]) -> Trial:
     rng = generator(seed)
     x = rng.standard_normal(16).astype(np.float32)
     grads = [gradient(rng, i).astype(np.float32) for i in range(_COUNT)]

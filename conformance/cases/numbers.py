@@ -101,8 +101,8 @@ CASES = [
         for dtype, compute, catches in (
             ("float32", "float32", ("lr-bfloat16",)),
             ("float64", "float64", ("computed-in-float32",)),
-            ("bfloat16", "float32", ("per-operation-rounding",)),
-            ("float16", "float32", ("per-operation-rounding",)),
+            ("bfloat16", "float32", ("per-operation-rounding", "rounded-between")),
+            ("float16", "float32", ("per-operation-rounding", "rounded-between")),
         )
     ),
     *(
@@ -117,16 +117,16 @@ CASES = [
     Case(
         "dtype-bfloat16-stall",
         "L-008",
-        "Steps below half an ulp of a bfloat16 do not move it; step and decay are rounded together.",
+        "Steps below half an ulp of a bfloat16 do not move it; step and decay are rounded once.",
         _stall,
-        ("per-operation-rounding",),
+        ("per-operation-rounding", "rounded-between"),
     ),
     Case(
         "dtype-float16-small-gradient",
         "L-005",
         "Products too small for float16 still decide the sign.",
         _half_gradient,
-        ("per-operation-rounding",),
+        ("per-operation-rounding", "rounded-between"),
     ),
     Case(
         "dtype-bfloat16-gradient-float32",
@@ -153,6 +153,7 @@ CASES = [
         "L-014",
         "A complex parameter is a pair of reals, each with its own sign.",
         _complex,
+        ("complex-phase",),
     ),
     Case(
         "nonfinite-nan",

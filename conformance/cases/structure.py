@@ -3,7 +3,14 @@
 import numpy as np
 
 from lion_ports.config import LionConfig
-from lion_ports.conformance.cases.streams import Shapes, f32, generator, normal, normal_stream, steps
+from lion_ports.conformance.cases.streams import (
+    Shapes,
+    f32,
+    generator,
+    normal,
+    normal_stream,
+    steps,
+)
 from lion_ports.conformance.trial import Case, Step, Trial
 
 _LR = 2.0**-6

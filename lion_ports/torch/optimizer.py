@@ -126,6 +126,7 @@ class Lion(torch.optim.Optimizer):
         for group, schedule in zip(self.param_groups, self._schedules, strict=True):
             if schedule is not None:
                 group["lr"] = schedule(int(group["count"]))
+            self._init_group(group)
             wd = coupled_decay(group["weight_decay"], group["lr_peak"])
             scalars = Scalars(group["lr"], *group["betas"], wd)
             for p in group["params"]:
@@ -134,16 +135,23 @@ class Lion(torch.optim.Optimizer):
             group["count"] += 1
         return loss
 
+    def _init_group(self, group: dict[str, Any]) -> None:
+        """Make the momentum of parameters that have their first gradient (L-002, L-016).
+
+        torch.compile runs a method of this name instead of tracing it. That keeps the zeros out of
+        the graph, where ``0 + y`` would become ``y``, which is another bit where ``y`` is -0.
+        """
+        for p in group["params"]:
+            if p.grad is not None and p not in self.state:
+                self.state[p]["exp_avg"] = _zeros(p, group["momentum_dtype"])
+
     def _update(self, p: Any, group: dict[str, Any], scalars: Scalars) -> None:
         if p.grad.is_sparse:
             raise DtypeError(
                 "a sparse gradient was given, and Lion moves every element by its momentum; use "
                 "dense gradients, as by nn.Embedding(..., sparse=False)."
             )
-        state = self.state[p]
-        if not state:
-            state["exp_avg"] = _zeros(p, group["momentum_dtype"])
-        for x, g, m in _slices(p, p.grad, state["exp_avg"]):
+        for x, g, m in _slices(p, p.grad, self.state[p]["exp_avg"]):
             new_x, new_m = lion_update(x, -g if group["maximize"] else g, m, scalars)  # L-018
             x.copy_(new_x)
             m.copy_(new_m)

@@ -1,0 +1,100 @@
+"""``mlx.optimizers.Optimizer`` classes, lion_ports' and others'."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import ml_dtypes
+import mlx.core as mx
+import numpy as np
+from numpy.typing import NDArray
+
+from lion_ports.config import LionConfig
+from lion_ports.conformance.adapters.target import Adapter, Target, TargetError, settings_of
+from lion_ports.conformance.protocol import Arrays, UnsupportedError
+
+
+def adapt(target: Target, device: str) -> Adapter:
+    """Fresh optimizers of the class that the target names, on the MLX cpu or gpu."""
+    if device not in ("cpu", "gpu") or not mx.is_available(getattr(mx, device)):
+        raise TargetError(f"--device {device} is not there for MLX; it has cpu and, on a Mac, gpu")
+    mx.set_default_device(getattr(mx, device))
+    target.load()
+    tiny = mx.array(2.0**-130) * mx.array(1.5)
+    return Adapter(target, lambda: Mlx(target), device=device, flushes=bool(tiny.item() == 0))
+
+
+class Mlx:
+    """One optimizer over a flat tree of parameters."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._ours = target.module.startswith("lion_ports")
+
+    def construct(self, params: Arrays, settings: Mapping[str, Any], mask: Any) -> None:
+        """Make the optimizer; a mask becomes a predicate on the path."""
+        settings = dict(settings)
+        settings["learning_rate"] = settings.pop("lr")
+        if mask is not None:
+            settings["mask"] = lambda path, parameter: mask[path]
+        self._optimizer = self._target.make(**settings)
+        self._params = {n: _tensor(x) for n, x in params.items()}
+        if self._ours:
+            self._optimizer.init(self._params)
+        self._step = self._apply
+        if self._target.compiled:
+            state = [self._optimizer.state]
+            self._step = mx.compile(self._apply, inputs=state, outputs=state)
+
+    def _apply(self, grads: Any, params: Any) -> Any:
+        return self._optimizer.apply_gradients(grads, params)
+
+    def start(
+        self, params: Arrays, config: LionConfig, mask: Any = None, *, defaults: bool = False
+    ) -> None:
+        """Take parameters and settings."""
+        self.construct(params, settings_of(config, defaults=defaults), mask)
+
+    def step(self, grads: Mapping[str, NDArray[Any] | None], lr: float) -> None:
+        """Make one update of the parameters that have a gradient."""
+        present = {n: _tensor(g) for n, g in grads.items() if g is not None}
+        self._optimizer.learning_rate = lr
+        self._params |= self._step(present, self._params)
+        mx.eval(self._params, self._optimizer.state)
+
+    def params(self) -> dict[str, NDArray[Any]]:
+        """The parameters now."""
+        return {n: _array(x) for n, x in self._params.items()}
+
+    def momentum(self) -> dict[str, NDArray[Any]] | None:
+        """The momentum in the optimizer's state; zeros before there is one, None if not found."""
+        found = {}
+        for name, x in self._params.items():
+            state = self._optimizer.state.get(name, {})
+            same = {k: v for k, v in state.items() if v.shape == x.shape}
+            if not state:
+                found[name] = np.zeros(x.shape, _array(x).dtype)
+            elif not same:
+                return None
+            else:
+                found[name] = _array(same.get("m", next(iter(same.values()))))
+        return found
+
+    def load(self, params: Arrays, momentum: Arrays) -> None:
+        """Go on from this state."""
+        self._params = {n: _tensor(x) for n, x in params.items()}
+        self._optimizer.init(self._params)
+        for name, m in momentum.items():
+            slots = self._optimizer.state[name]
+            if len(slots) != 1:
+                raise UnsupportedError("load")
+            slots[next(iter(slots))] = _tensor(m)
+
+
+def _tensor(array: NDArray[Any]) -> mx.array:
+    return mx.array(array, mx.float64) if array.dtype == np.float64 else mx.array(array)
+
+
+def _array(tensor: mx.array) -> NDArray[Any]:
+    if tensor.dtype == mx.bfloat16:
+        return np.array(tensor.view(mx.uint16)).view(ml_dtypes.bfloat16)
+    return np.array(tensor)

@@ -1,0 +1,152 @@
+"""What ``--impl`` names: a backend of lion_ports, or something importable from anywhere."""
+
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Any
+
+from lion_ports import __version__
+from lion_ports.config import LionConfig
+from lion_ports.conformance.protocol import UnsupportedError
+from lion_ports.errors import LionError
+
+CORE = ("lr", "learning_rate", "betas", "b1", "b2", "weight_decay")
+"""Settings that every Lion has; whatever else it does not take is an option it does not offer."""
+
+BUILT_IN: dict[str, tuple[str, str, str, str]] = {
+    "numpy": ("numpy", "", "", "the reference"),
+    "torch": ("torch", "lion_ports.torch", "Lion", "PyTorch, eager"),
+    "torch+compile": ("torch", "lion_ports.torch", "Lion", "PyTorch, torch.compile(opt.step)"),
+    "jax": ("jax", "lion_ports.jax", "fused_lion", "JAX, fused step, jit with donation"),
+    "jax+eager": ("jax", "lion_ports.jax", "fused_lion", "JAX, fused step, not compiled"),
+    "jax+optax": ("optax", "lion_ports.jax", "lion", "JAX, optax transform, jit"),
+    "mlx": ("mlx", "lion_ports.mlx", "Lion", "MLX, eager"),
+    "mlx+compile": ("mlx", "lion_ports.mlx", "Lion", "MLX, mx.compile"),
+}
+"""Name -> (kind, module, attribute, description)."""
+
+_KINDS = {"torch": "torch", "optax": "jax", "mlx": "mlx", "python": ""}
+
+
+class TargetError(LionError):
+    """``--impl`` names something that is not there."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """One thing to test; ``attribute`` of ``module`` makes it, with ``kwargs`` filled in."""
+
+    spec: str
+    kind: str
+    module: str
+    attribute: str
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    rename: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether the framework's compiler is to be used."""
+        return self.spec.endswith("+compile")
+
+    @property
+    def extra(self) -> str:
+        """The extra of lion-ports that brings its framework."""
+        return {"optax": "jax"}.get(self.kind, self.kind)
+
+    @property
+    def version(self) -> str:
+        """The version of the distribution that it comes from."""
+        package = self.module.partition(".")[0]
+        if package in ("", "lion_ports"):
+            return __version__
+        for name in metadata.packages_distributions().get(package, []):
+            return metadata.version(name)
+        return "unknown"
+
+    def load(self) -> Callable[..., Any]:
+        """Import it; the current directory is searched last.
+
+        Raises:
+            TargetError: there is no such module or attribute.
+        """
+        if "" not in sys.path:
+            sys.path.append("")
+        try:
+            module = importlib.import_module(self.module)
+        except ImportError as error:
+            raise TargetError(
+                f"--impl {self.spec}: the module {self.module!r} cannot be imported from here "
+                f"({error}); install it, or run from the folder that holds it"
+            ) from error
+        made: Callable[..., Any] | None = getattr(module, self.attribute, None)
+        if not callable(made):
+            raise TargetError(
+                f"--impl {self.spec}: the module {self.module!r} has no class or function "
+                f"{self.attribute!r}"
+            )
+        return made
+
+    def make(self, *args: Any, **settings: Any) -> Any:
+        """Construct it with these settings under its own names.
+
+        Raises:
+            UnsupportedError: it has no argument for one of the options.
+        """
+        made = self.load()
+        given = {**self.kwargs}
+        for name, value in settings.items():
+            theirs = self.rename.get(name, name)
+            if name not in CORE and not _takes(made, theirs):
+                raise UnsupportedError(f"option {name}")
+            given[theirs] = value
+        return made(*args, **given)
+
+
+class Adapter:
+    """A factory of fresh implementations, and what is known of them all."""
+
+    def __init__(
+        self, target: Target, make: Callable[[], Any], *, device: str, flushes: bool = False
+    ) -> None:
+        self.target = target
+        self.make = make
+        self.device = device
+        self.flushes = flushes
+
+
+def find(spec: str, kwargs: Mapping[str, Any], rename: Mapping[str, str]) -> Target:
+    """The target that ``--impl spec`` names.
+
+    Raises:
+        TargetError: it is neither a built-in name nor ``kind:module:attribute``.
+    """
+    if spec in BUILT_IN:
+        kind, module, attribute, _ = BUILT_IN[spec]
+        return Target(spec, kind, module, attribute, kwargs, rename)
+    kind, _, rest = spec.partition(":")
+    module, _, attribute = rest.partition(":")
+    if kind not in _KINDS or not module or not attribute:
+        raise TargetError(
+            f"--impl {spec!r} is neither one of {', '.join(BUILT_IN)} nor KIND:MODULE:NAME with "
+            f"KIND one of {', '.join(_KINDS)}"
+        )
+    return Target(spec, kind, module, attribute, kwargs, rename)
+
+
+def settings_of(config: LionConfig, *, defaults: bool) -> dict[str, Any]:
+    """The settings to construct with; under ``defaults`` the learning rate alone."""
+    settings: dict[str, Any] = {"lr": config.lr}
+    if not defaults:
+        settings |= {"betas": config.betas, "weight_decay": config.weight_decay}
+    usual = LionConfig()
+    for name in ("decay", "lr_peak", "momentum_dtype", "maximize", "nonfinite"):
+        if getattr(config, name) != getattr(usual, name):
+            settings[name] = getattr(config, name)
+    return settings
+
+
+def _takes(made: Callable[..., Any], name: str) -> bool:
+    return name in inspect.signature(made).parameters

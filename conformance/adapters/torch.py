@@ -1,0 +1,146 @@
+"""``torch.optim.Optimizer`` classes, lion_ports' and others'."""
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lion_ports.config import LionConfig
+from lion_ports.conformance.adapters.target import Adapter, Target, TargetError, settings_of
+from lion_ports.conformance.protocol import Arrays, UnsupportedError
+
+_MOMENTUM_KEYS = ("exp_avg", "momentum", "momentum_buffer", "m")
+
+
+def adapt(target: Target, device: str) -> Adapter:
+    """Fresh optimizers of the class that the target names, on a torch device."""
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise TargetError(f"--device {device} is not there for torch ({error})") from error
+    target.load()
+    tiny = torch.tensor([1e-40], device=device) * torch.ones(1, device=device)
+    return Adapter(
+        target, lambda: Torch(target, device), device=device, flushes=bool(tiny.item() == 0)
+    )
+
+
+class Torch:
+    """One optimizer over named parameters."""
+
+    def __init__(self, target: Target, device: str) -> None:
+        self._target, self._device = target, device
+
+    def construct(self, params: Arrays, settings: Mapping[str, Any], mask: Any) -> None:
+        """Make the optimizer; a mask becomes two parameter groups."""
+        self._params = {
+            n: torch.nn.Parameter(_tensor(x, self._device), requires_grad=x.dtype.kind not in "iu")
+            for n, x in params.items()
+        }
+        groups: list[dict[str, Any]] = [{"params": list(self._params.values())}]
+        if mask is not None:
+            decaying = [p for n, p in self._params.items() if mask[n]]
+            others = [p for n, p in self._params.items() if not mask[n]]
+            groups = [{"params": decaying}, {"params": others, "weight_decay": 0.0}]
+        if self._target.compiled:
+            torch.compiler.reset()  # every case is a new optimizer, and the cache holds only a few
+            settings = {**settings, "lr": torch.tensor(settings["lr"], dtype=torch.float64)}
+        self._optimizer = self._target.make(groups, **settings)
+        self._step = self._optimizer.step
+        if self._target.compiled:
+            self._step = torch.compile(self._optimizer.step)
+
+    def start(
+        self, params: Arrays, config: LionConfig, mask: Any = None, *, defaults: bool = False
+    ) -> None:
+        """Take parameters and settings."""
+        self.construct(params, settings_of(config, defaults=defaults), mask)
+
+    def step(self, grads: Mapping[str, NDArray[Any] | None], lr: float) -> None:
+        """Make one update."""
+        for name, g in grads.items():
+            self._set_gradient(self._params[name], g)
+        for group in self._optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(lr)
+            else:
+                group["lr"] = lr
+        self._step()
+
+    def _set_gradient(self, p: Any, g: NDArray[Any] | None) -> None:
+        p.grad = None
+        if g is None:
+            return
+        gradient = _tensor(g, self._device)
+        if gradient.dtype != p.dtype:
+            if self._target.compiled or not hasattr(p, "grad_dtype"):
+                raise UnsupportedError(
+                    "a gradient of another dtype, which torch does not allow here"
+                )
+            p.grad_dtype = None
+        p.grad = gradient
+
+    def gradients(self) -> dict[str, NDArray[Any] | None]:
+        """The gradients as the step left them."""
+        return {n: None if p.grad is None else _array(p.grad) for n, p in self._params.items()}
+
+    def params(self) -> dict[str, NDArray[Any]]:
+        """The parameters now."""
+        return {n: _array(p) for n, p in self._params.items()}
+
+    def momentum(self) -> dict[str, NDArray[Any]] | None:
+        """The momentum in the optimizer's state; zeros before there is one, None if not found."""
+        found = {}
+        for name, p in self._params.items():
+            state = self._optimizer.state.get(p, {})
+            same = {k: v for k, v in state.items() if isinstance(v, Tensor) and v.shape == p.shape}
+            keys = [k for k in _MOMENTUM_KEYS if k in same] or list(same)
+            if keys:
+                found[name] = _array(same[keys[0]])
+            elif state:
+                return None
+            else:
+                found[name] = np.zeros(p.shape, self._storage(p))
+        return found
+
+    def _storage(self, p: Tensor) -> Any:
+        asked = self._optimizer.defaults.get("momentum_dtype")
+        dtype = _array(p).dtype
+        if asked is None or p.is_complex():
+            return dtype
+        return ml_dtypes.bfloat16 if asked == "bfloat16" else np.dtype(asked)
+
+    def save(self) -> Any:
+        """Parameters and ``state_dict``, the latter through a file and ``weights_only``."""
+        file = io.BytesIO()
+        torch.save(self._optimizer.state_dict(), file)
+        file.seek(0)
+        return self.params(), torch.load(file, weights_only=True)
+
+    def restore(self, saved: Any) -> None:
+        """Go on from what ``save`` gave."""
+        params, state = saved
+        with torch.no_grad():
+            for name, x in params.items():
+                self._params[name].copy_(_tensor(x, self._device))
+        self._optimizer.load_state_dict(state)
+
+
+def _tensor(array: NDArray[Any], device: str) -> Tensor:
+    """With the strides of the array, and memory of its own."""
+    array = np.array(array, order="K")
+    if array.dtype == ml_dtypes.bfloat16:
+        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16).to(device)
+    return torch.from_numpy(array).to(device)
+
+
+def _array(tensor: Tensor) -> NDArray[Any]:
+    tensor = tensor.detach().cpu().clone()
+    if tensor.dtype == torch.bfloat16:
+        return np.asarray(tensor.view(torch.int16).numpy().view(ml_dtypes.bfloat16))
+    return np.asarray(tensor.numpy())

@@ -1,0 +1,75 @@
+"""Which known wrong Lion explains what was seen?"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from lion_ports.conformance.bits import reals
+from lion_ports.conformance.mutants import MUTANTS
+from lion_ports.conformance.observation import observe
+from lion_ports.conformance.trial import Array, Snapshot, Trial
+from lion_ports.conformance.verdict import reference_run
+
+# Steps and elements looked at: a wrong Lion shows itself early, and every mutant has to run.
+_STEPS, _ELEMENTS = 200, 100_000
+# A mutant explains a failure if it lies this many times closer to it than the reference does.
+_CLOSER = 8
+
+
+def diagnose(trial: Trial, observed: list[Snapshot], *, flush: bool = False) -> list[str]:
+    """The mutants that come closest to the observation, if far closer than the reference."""
+    count = min(len(trial.steps), _STEPS)
+    if sum(x.size for x in trial.params.values()) > _ELEMENTS:
+        return []
+    restart = trial.restart_at if trial.restart_at is None or trial.restart_at < count else None
+    trial = replace(trial, steps=trial.steps[:count], restart_at=restart, defaults=False)
+    observed = observed[: count + 1]
+    limit = _distance(trial, observed, reference_run(trial, flush=flush)) / _CLOSER
+    if limit == 0:
+        return []
+    distances = {
+        name: _distance(trial, observed, observe(mutant.make, trial))
+        for name, mutant in MUTANTS.items()
+        if name != "gradient-overwritten"  # it shows in the gradient, and nowhere else
+    }
+    best = min(distances.values())
+    return [name for name, d in distances.items() if d <= limit and d <= best * 1.001]
+
+
+def summary(diagnoses: Iterable[list[str]]) -> list[str]:
+    """The fewest mutants that explain all failures that have an explanation, most telling first."""
+    left = [set(names) for names in diagnoses if names]
+    chosen = []
+    while left:
+        counts = Counter(name for names in left for name in names)
+        best = max(MUTANTS, key=lambda name: counts[name])
+        chosen.append(best)
+        left = [names for names in left if best not in names]
+    return chosen
+
+
+def _distance(trial: Trial, observed: list[Snapshot], other: list[Snapshot]) -> float:
+    """The sum of all differences: of parameters in steps, of momenta in their own size."""
+    total = 0.0
+    for i, (seen, due) in enumerate(zip(observed, other, strict=True)):
+        lr = trial.steps[max(i - 1, 0)].lr or trial.config.lr or 1.0
+        for name, x in due.params.items():
+            total += _difference(seen.params.get(name), x, lr)
+        for name, m in (due.momentum or {}).items():
+            if seen.momentum is not None:
+                total += _difference(seen.momentum.get(name), m, None)
+    return total
+
+
+def _difference(a: Array | None, b: Array, unit: float | None) -> float:
+    if a is None or a.shape != b.shape:
+        return 1e6
+    dtype = 1e3 * (a.dtype != b.dtype)
+    with np.errstate(all="ignore"):
+        wide, other = (reals(v).astype(np.float64) for v in (a, b))
+        unit = unit or float(np.max(np.abs(other), initial=1e-30, where=np.isfinite(other)))
+        differences = np.abs(wide - other) / unit
+    differences = np.where((wide == other) | (np.isnan(wide) & np.isnan(other)), 0, differences)
+    return dtype + float(np.minimum(np.nan_to_num(differences, nan=1e3, posinf=1e3), 1e3).sum())

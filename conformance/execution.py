@@ -1,0 +1,111 @@
+"""Run one case on one implementation and say what came of it."""
+
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from lion_ports.conformance.diagnosis import diagnose
+from lion_ports.conformance.observation import TouchedError, observe
+from lion_ports.conformance.protocol import UnsupportedError
+from lion_ports.conformance.trial import Case, Trial
+from lion_ports.conformance.verdict import Judgement, judge
+
+Level = Literal["bitwise", "faithful"]
+LEVELS: tuple[Level, ...] = ("bitwise", "faithful")
+
+# Outcomes that say yes, those that say no, and the one that says nothing.
+PASSED = ("EXACT", "ULP", "BOUNDED", "AMBIGUOUS")
+FAILED = ("FAIL", "ERROR")
+UNSUPPORTED = "UNSUPPORTED"
+
+# Up to this many ulp along the whole stream the distance itself is the outcome.
+_ULP_LIMIT = 64
+
+
+@dataclass
+class Result:
+    """The outcome of one case, as it stands in the JSON report.
+
+    ``max_ulp`` is the largest distance from the reference along the stream, in representable
+    numbers of the storage dtype; ``ambiguous`` counts signs inside the band where all are allowed.
+    """
+
+    id: str
+    rule: str
+    outcome: str
+    max_ulp: int = 0
+    ambiguous: int = 0
+    diagnosis: list[str] = field(default_factory=list)
+    detail: str = ""
+    seconds: float = 0.0
+
+    @property
+    def failed(self) -> bool:
+        """Whether this case keeps the implementation from conforming."""
+        return self.outcome in FAILED
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def run_case(case: Case, make: Callable[[], Any], level: Level, *, flush: bool = False) -> Result:
+    """Put one case to fresh implementations from ``make`` and judge what they did.
+
+    An exception of the implementation is an outcome (ERROR), not an exception of this function.
+    """
+    began = time.perf_counter()
+    result = Result(case.id, case.rule, "ERROR")
+    try:
+        trial = case.build()
+        if trial.refuse is not None:
+            _judge_refusal(result, trial, make, level)
+        else:
+            observed = observe(make, trial)
+            judgement = judge(trial, observed, flush=flush)
+            _conclude(result, judgement, level)
+            if result.failed:
+                result.diagnosis = diagnose(trial, observed, flush=flush)
+    except UnsupportedError as error:
+        result.outcome, result.detail = UNSUPPORTED, error.capability
+    except TouchedError as error:
+        result.outcome, result.detail = "FAIL", str(error)
+        result.diagnosis = ["gradient-overwritten"]
+    except Exception as error:  # whatever it is, it is the implementation's answer
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        result.detail = f"{type(error).__name__}: {error} ({where.name}, line {where.lineno})"
+    result.seconds = round(time.perf_counter() - began, 4)
+    return result
+
+
+def _judge_refusal(result: Result, trial: Trial, make: Callable[[], Any], level: Level) -> None:
+    """A refusal is an exception; only the level "bitwise" insists on it (validation is L-020)."""
+    implementation = make()
+    if not hasattr(implementation, "construct"):
+        raise UnsupportedError("settings by name")
+    settings = {"lr": 2.0**-6, **(trial.refuse or {})}
+    params = {n: np.array(x) for n, x in trial.params.items()}
+    try:
+        implementation.construct(params, settings, None)
+    except (ValueError, TypeError, AssertionError, UnsupportedError):
+        result.outcome = "EXACT"
+        return
+    result.detail = f"{settings} was accepted"
+    result.outcome = "FAIL" if level == "bitwise" else UNSUPPORTED
+
+
+def _conclude(result: Result, judgement: Judgement, level: Level) -> None:
+    result.max_ulp, result.ambiguous = judgement.max_ulp, judgement.ambiguous
+    finding = judgement.bitwise if level == "bitwise" else judgement.faithful
+    if finding is not None:
+        result.outcome, result.detail = "FAIL", str(finding)
+    elif judgement.bitwise is None:
+        result.outcome, result.ambiguous = "EXACT", 0
+    elif judgement.max_ulp <= _ULP_LIMIT:
+        result.outcome = "ULP"
+    else:
+        result.outcome = "AMBIGUOUS" if judgement.ambiguous else "BOUNDED"
