@@ -52,7 +52,10 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def cut(path: Path, step: int) -> None:
-    """Drop what a run did after the checkpoint of ``step``, which it is about to do again."""
+    """Drop what a run did after the checkpoint of ``step``, which it is about to do again.
+
+    Without a checkpoint ``step`` is -1, and nothing stays.
+    """
     if not path.exists():
         return
     kept = [event for event in read(path) if _before(event, step)]

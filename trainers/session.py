@@ -88,7 +88,7 @@ def resume(
         ready = prepare(config)
         if found:
             check_data(found, ready.text)
-        metrics.cut(folder / runs.METRICS, found.state.step if found else 0)
+        metrics.cut(folder / runs.METRICS, found.state.step if found else -1)
         runs.write_config(folder, ready.config)
         return _stretch(ready, folder, found, signals, quiet=quiet)
 

@@ -36,9 +36,9 @@ def tensors(run: str | Path) -> dict[str, bytes]:
 
 OPTIONS = {
     "train": [
-        "--backend --batch-size --betas --clip --compile --config --data --device --dry-run --dtype",
-        "--eval-every --help --lr --nonfinite --optimizer --out --preset --quiet --save-every",
-        "--schedule --seed --sequence --set --steps --version --warmup --weight-decay",
+        "--backend --batch-size --betas --clip --compile --config --data --device --dry-run",
+        "--dtype --eval-every --help --lr --nonfinite --optimizer --out --preset --quiet",
+        "--save-every --schedule --seed --sequence --set --steps --version --warmup --weight-decay",
     ],
     "resume": ["--backend --device --quiet --steps"],
     "sample": ["--backend --bytes --prompt --seed --temperature"],
