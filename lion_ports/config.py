@@ -5,7 +5,9 @@ import math
 import numbers
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal, NamedTuple, Self
+from functools import wraps
+from inspect import signature
+from typing import Any, Literal, NamedTuple, ParamSpec, Self, TypeVar
 
 from lion_ports.errors import ConfigError
 
@@ -15,6 +17,37 @@ NONFINITE = ("propagate", "skip", "raise")
 
 # A number, a scalar array of any framework, or a schedule step -> lr.
 LearningRate = float | Callable[[Any], Any] | Any
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def known_settings(make: Callable[P, R]) -> Callable[P, R]:
+    """Give the function that makes an optimizer L-020's answer to an argument it does not have.
+
+    >>> @known_settings
+    ... def lion(learning_rate=1e-4, weight_decay=0.0): ...
+    >>> lion(weight_decy=0.1)
+    Traceback (most recent call last):
+    ...
+    lion_ports.errors.ConfigError: unknown setting 'weight_decy'; did you mean 'weight_decay'?
+    """
+    names = [name for name in signature(make).parameters if name != "self"]
+
+    @wraps(make)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        problems = [_unknown(name, names) for name in kwargs if name not in names]
+        if not problems:
+            return make(*args, **kwargs)
+        known: Any = {name: value for name, value in kwargs.items() if name in names}
+        try:
+            make(*args, **known)
+        except ConfigError as error:
+            problems.extend(error.problems)
+        raise ConfigError(*problems)
+
+    return checked
 
 
 class Scalars(NamedTuple):

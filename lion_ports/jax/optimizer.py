@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from lion_ports.config import LionConfig
-from lion_ports.errors import NonFiniteError
+from lion_ports.config import LionConfig, known_settings
+from lion_ports.errors import ConfigError, NonFiniteError
 from lion_ports.jax.arithmetic import compute_dtype, lion_move, lion_update, opaque_zero
 
 
@@ -28,6 +28,7 @@ class FusedLion(NamedTuple):
     step: Callable[..., tuple[Any, LionState]]
 
 
+@known_settings
 def lion(
     learning_rate: Any = 1e-4,
     b1: float = 0.9,
@@ -40,7 +41,6 @@ def lion(
     lr_peak: float | None = None,
     maximize: bool = False,
     nonfinite: str = "propagate",
-    **unknown: Any,
 ) -> optax.GradientTransformationExtraArgs:
     r"""Lion (EvoLved Sign Momentum; Program 1 of arXiv 2302.06675) as an optax transform.
 
@@ -79,7 +79,7 @@ def lion(
     """
     config = _config(
         learning_rate, b1, b2, mu_dtype, weight_decay,
-        decay=decay, lr_peak=lr_peak, maximize=maximize, nonfinite=nonfinite, **unknown,
+        decay=decay, lr_peak=lr_peak, maximize=maximize, nonfinite=nonfinite,
     )  # fmt: skip
 
     def update(
@@ -87,12 +87,13 @@ def lion(
     ) -> tuple[Any, LionState]:
         del extra
         if params is None:
-            raise ValueError(optax.NO_PARAMS_MSG)
+            raise ConfigError("lion needs the parameters: call update(updates, state, params)")
         return _step(lion_move, jnp.zeros_like, config, mask, params, updates, state)
 
     return optax.GradientTransformationExtraArgs(lambda params: _init(params, config), update)
 
 
+@known_settings
 def scale_by_lion(
     b1: float = 0.9, b2: float = 0.99, mu_dtype: Any = None
 ) -> optax.GradientTransformationExtraArgs:
@@ -120,6 +121,7 @@ def scale_by_lion(
     return optax.GradientTransformationExtraArgs(lambda params: _init(params, config), update)
 
 
+@known_settings
 def fused_lion(
     learning_rate: Any = 1e-4,
     b1: float = 0.9,
@@ -132,7 +134,6 @@ def fused_lion(
     lr_peak: float | None = None,
     maximize: bool = False,
     nonfinite: str = "propagate",
-    **unknown: Any,
 ) -> FusedLion:
     """Lion as one step from old to new parameters; arguments and errors as in :func:`lion`.
 
@@ -151,7 +152,7 @@ def fused_lion(
     """
     config = _config(
         learning_rate, b1, b2, mu_dtype, weight_decay,
-        decay=decay, lr_peak=lr_peak, maximize=maximize, nonfinite=nonfinite, **unknown,
+        decay=decay, lr_peak=lr_peak, maximize=maximize, nonfinite=nonfinite,
     )  # fmt: skip
 
     def step(params: Any, grads: Any, state: LionState, lr: Any = None) -> tuple[Any, LionState]:
@@ -163,9 +164,8 @@ def fused_lion(
 def _config(
     lr: Any, b1: float, b2: float, mu_dtype: Any, weight_decay: float, **options: Any
 ) -> LionConfig:
-    momentum_dtype = None if mu_dtype is None else jnp.dtype(mu_dtype).name
-    names = {"lr": lr, "betas": (b1, b2), "weight_decay": weight_decay}
-    return LionConfig.from_options(names | options | {"momentum_dtype": momentum_dtype})
+    momentum_dtype: Any = None if mu_dtype is None else jnp.dtype(mu_dtype).name
+    return LionConfig(lr, (b1, b2), weight_decay, momentum_dtype=momentum_dtype, **options)
 
 
 def _init(params: Any, config: LionConfig) -> LionState:
@@ -199,7 +199,8 @@ def _step(
     if lr is None:
         lr = config.lr(state.count) if callable(config.lr) else config.lr  # L-015
 
-    zero = opaque_zero(state.count)
+    count, skipped = optax.safe_increment(state.count), state.skipped
+    zero = opaque_zero(count)
     new_xs, new_ms = [unmoved(x) for x in xs], list(ms)
     for i, (x, g, m) in enumerate(zip(xs, gs, ms, strict=True)):
         if g is not None:  # L-003
@@ -207,7 +208,6 @@ def _step(
             scalars = config.scalars(lr, decays=decays[i])
             new_xs[i], new_ms[i] = update(x, g, m, scalars, zero)
 
-    count, skipped = optax.safe_increment(state.count), state.skipped
     if config.nonfinite != "propagate":
         ok = _all_finite(grads, config)
         new_xs = [jnp.where(ok, n, unmoved(x)) for n, x in zip(new_xs, xs, strict=True)]

@@ -7,7 +7,7 @@ import mlx.core as mx
 from mlx.optimizers import Optimizer
 from mlx.utils import tree_flatten, tree_map, tree_map_with_path
 
-from lion_ports.config import LionConfig
+from lion_ports.config import LionConfig, known_settings
 from lion_ports.errors import ConfigError, NonFiniteError
 from lion_ports.mlx.arithmetic import compute_dtype, lion_update
 
@@ -49,6 +49,7 @@ class Lion(Optimizer):  # type: ignore[misc]
     {'m': array([0.5, -0.5, 0], dtype=float32)}
     """
 
+    @known_settings
     def __init__(
         self,
         learning_rate: Any = 1e-4,
@@ -61,20 +62,18 @@ class Lion(Optimizer):  # type: ignore[misc]
         momentum_dtype: str | None = None,
         maximize: bool = False,
         nonfinite: str = "propagate",
-        **unknown: Any,
     ) -> None:
         super().__init__()
-        options = {
-            "lr": learning_rate,
-            "betas": betas,
-            "weight_decay": weight_decay,
-            "decay": decay,
-            "lr_peak": lr_peak,
-            "momentum_dtype": momentum_dtype,
-            "maximize": maximize,
-            "nonfinite": nonfinite,
-        }
-        self._config = LionConfig.from_options(options | unknown)
+        self._config = LionConfig(
+            learning_rate,
+            betas,
+            weight_decay,
+            decay=decay,
+            lr_peak=lr_peak,
+            momentum_dtype=momentum_dtype,
+            maximize=maximize,
+            nonfinite=nonfinite,
+        )
         self._mask = mask
         self._lr_dtype = mx.float32
         self._maybe_schedule("learning_rate", learning_rate)

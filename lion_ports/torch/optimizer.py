@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lion_ports.config import LionConfig, Scalars, coupled_decay
+from lion_ports.config import LionConfig, Scalars, coupled_decay, known_settings
 from lion_ports.errors import DtypeError, NonFiniteError
 from lion_ports.torch.arithmetic import compute_dtype, lion_update
 
@@ -55,6 +55,7 @@ class Lion(torch.optim.Optimizer):
     (tensor([0.6250, 1.1250, 0.8750]), tensor([ 0.5000, -0.5000,  0.0000]))
     """
 
+    @known_settings
     def __init__(
         self,
         params: Any,
@@ -67,7 +68,6 @@ class Lion(torch.optim.Optimizer):
         momentum_dtype: str | None = None,
         maximize: bool = False,
         nonfinite: str = "propagate",
-        **unknown: Any,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -79,7 +79,7 @@ class Lion(torch.optim.Optimizer):
             "maximize": maximize,
             "nonfinite": nonfinite,
         }
-        LionConfig.from_options(defaults | unknown)
+        LionConfig(**defaults)
         # Schedules stay out of param_groups, whose values are saved and must be plain data.
         self._schedules: list[Callable[[int], Any] | None] = []
         super().__init__(params, defaults)
