@@ -24,7 +24,7 @@ def diagnose(trial: Trial, observed: list[Snapshot], *, flush: bool = False) -> 
     if sum(x.size for x in trial.params.values()) > _ELEMENTS:
         return []
     restart = trial.restart_at if trial.restart_at is None or trial.restart_at < count else None
-    trial = replace(trial, steps=trial.steps[:count], restart_at=restart, defaults=False)
+    trial = replace(trial, steps=trial.steps[:count], restart_at=restart)
     observed = observed[: count + 1]
     limit = _distance(trial, observed, reference_run(trial, flush=flush)) / _CLOSER
     if limit == 0:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class Format(NamedTuple):
-    """A binary floating-point format: bits of precision, and the exponent of its smallest normal."""
+    """A binary format: its bits of precision, and the exponent of its smallest normal number."""
 
     precision: int
     emin: int

@@ -421,8 +421,12 @@ MUTANTS: dict[str, Mutant] = {
     "computed-in-float32": Mutant(
         "float64 parameters are updated in float32", _update(_in_float32)
     ),
+    "step-added": Mutant(
+        "the step is added where it should be subtracted",
+        _update(_formula(lambda x, g, m, s: -_direction(x, g, m, s))),
+    ),
     "maximize": Mutant(
-        "it ascends",
+        "it ascends: the gradient is negated",
         _update(_with(lambda lion, name, x, g, m, s: (x, np.negative(g), m, s))),
     ),
     "maximize-ignored": Mutant(

@@ -28,7 +28,7 @@ class Report:
 
     name: str
     level: Level
-    version: str = "unknown"
+    version: str = "local"
     device: str = "cpu"
     subnormals: str = "kept"
     cases: list[Result] = field(default_factory=list)
@@ -121,7 +121,7 @@ class _Worker:
         # -P keeps the current directory off the front of the path, where a user's own `torch` or
         # `cli` would shadow what is installed; the parent's path is passed on instead.
         path = os.pathsep.join(entry for entry in sys.path if entry)
-        self._errors = tempfile.TemporaryFile("w+")
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed by __exit__
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "lion_ports.conformance.worker"],
             stdin=subprocess.PIPE,
@@ -138,7 +138,9 @@ class _Worker:
         with contextlib.suppress(BrokenPipeError):  # it died at once; last_words says why
             self._process.stdin.write(json.dumps(request) + "\n")
             self._process.stdin.close()
-        threading.Thread(target=self._pump, args=(self._process.stdout,), daemon=True).start()
+        self._stdout = self._process.stdout
+        self._thread = threading.Thread(target=self._pump, args=(self._stdout,), daemon=True)
+        self._thread.start()
 
     def __enter__(self) -> "_Worker":
         return self
@@ -147,6 +149,8 @@ class _Worker:
         with contextlib.suppress(ProcessLookupError):  # it ended by itself
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        self._thread.join()
+        self._stdout.close()
         self._errors.close()
 
     def _pump(self, stream: IO[str]) -> None:

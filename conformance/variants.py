@@ -45,9 +45,14 @@ class Variant:
     extra: dict[str, Any] = field(default_factory=dict)
 
     def start(
-        self, params: Arrays, config: LionConfig, mask: Mapping[str, bool] | None = None
+        self,
+        params: Arrays,
+        config: LionConfig,
+        mask: Mapping[str, bool] | None = None,
+        *,
+        defaults: bool = False,
     ) -> None:
-        """Take these parameters and settings."""
+        """Take these parameters and settings; its own defaults are those of ``LionConfig``."""
         self.config, self.mask = self.obey(config, mask)
         self._params = {n: x.copy() for n, x in params.items()}
         momentum = reference.init(params, self.config).momentum

@@ -58,13 +58,13 @@ class Target:
 
     @property
     def version(self) -> str:
-        """The version of the distribution that it comes from."""
+        """The version of the distribution that it comes from; "local" if there is none."""
         package = self.module.partition(".")[0]
         if package in ("", "lion_ports"):
             return __version__
         for name in metadata.packages_distributions().get(package, []):
             return metadata.version(name)
-        return "unknown"
+        return "local"
 
     def load(self) -> Callable[..., Any]:
         """Import it; the current directory is searched last.

@@ -123,7 +123,7 @@ CASES = [
         "L-001",
         "One step by hand: the direction is the sign of the gradient, whatever its size.",
         _first_step,
-        ("no-op", "maximize", "clipped", "adamw", "first-step-skipped", "stepping-twice"),
+        ("no-op", "maximize", "step-added", "clipped", "adamw", "stepping-twice"),
     ),
     Case(
         "basic-two-betas",

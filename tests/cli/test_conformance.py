@@ -1,0 +1,229 @@
+"""lion-conformance as a stranger uses it, on optimizers written in a folder of their own."""
+
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+import lion_ports.conformance.runner as runner
+from lion_ports.conformance.cases import CASES, select
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "conformance" / "report.schema.json").read_text())
+
+LOCAL = '''
+import os, time
+import numpy as np
+from lion_ports import reference
+
+class Mine:
+    """Lion in the suite's protocol."""
+
+    def start(self, params, config):
+        print("words on stdout do no harm")
+        self.config, self.x = config, dict(params)
+        self.state = reference.init(params, config)
+
+    def step(self, grads, lr):
+        self.x, self.state = reference.step(self.x, grads, self.state, self.config, lr=lr)
+
+    def params(self):
+        return self.x
+
+    def momentum(self):
+        return self.state.momentum
+
+class Hidden(Mine):
+    def momentum(self):
+        return None
+
+class Coupled(Mine):
+    """Weight decay in the gradient."""
+
+    def step(self, grads, lr):
+        wd = self.config.weight_decay
+        grads = {n: None if g is None else g + type(g.flat[0])(wd) * self.x[n] if g.size else g
+                 for n, g in grads.items()}
+        wd, config = 0.0, reference.LionConfig(betas=self.config.betas)
+        self.x, self.state = reference.step(self.x, grads, self.state, config, lr=lr)
+
+class Greedy(Mine):
+    def step(self, grads, lr):
+        super().step(grads, lr)
+        for g in grads.values():
+            if g is not None:
+                g[...] = 0
+
+class Crashing(Mine):
+    def step(self, grads, lr):
+        os.abort()
+
+class Hanging(Mine):
+    def step(self, grads, lr):
+        time.sleep(60)
+
+class Raising(Mine):
+    def step(self, grads, lr):
+        raise RuntimeError("no step today")
+'''
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "mine.py").write_text(LOCAL)
+    for name in ("cli", "trainers", "conformance"):  # a user's own packages must not disturb
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('imported by mistake')\n")
+    return tmp_path
+
+
+def run(*arguments, cwd=None):
+    command = [sys.executable, "-P", "-c", "from lion_ports.cli import conformance; conformance()"]
+    return subprocess.run([*command, *arguments], cwd=cwd, capture_output=True, text=True)
+
+
+def python_target(name):
+    return ("run", "--impl", f"python:mine:{name}")
+
+
+def test_list_shows_levels_implementations_and_cases():
+    done = run("list")
+    assert done.returncode == 0
+    for word in ("bitwise", "faithful", "torch+compile", "python:MODULE:FUNCTION", *CASES):
+        assert word in done.stdout
+
+
+def test_help_imports_neither_numpy_nor_a_framework():
+    code = (
+        "import sys\nfrom lion_ports.cli import conformance\nsys.argv = ['x', 'run', '--help']\n"
+        "try: conformance()\nexcept SystemExit: print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = {name.partition(".")[0] for name in done.stdout.split()}
+    assert not loaded & {"numpy", "torch", "jax", "mlx", "optax"}
+
+
+def test_the_reference_conforms_bitwise_and_the_report_keeps_its_schema(tmp_path):
+    path = tmp_path / "out.json"
+    done = run("run", "--impl", "numpy", "--level", "bitwise", "--json", str(path))
+    assert done.returncode == 0, done.stderr
+    report = json.loads(path.read_text())
+    jsonschema.validate(report, SCHEMA)
+    (numpy,) = report["implementations"]
+    assert numpy["conforms"]
+    assert {case["id"] for case in numpy["cases"]} == set(CASES)
+    assert {case["outcome"] for case in numpy["cases"]} == {"EXACT"}
+
+
+@pytest.mark.parametrize("name", ["Mine", "Hidden"])
+def test_a_class_in_the_current_directory_conforms(folder, name):
+    done = run(*python_target(name), "--case", "basic-*", "--case", "decay-*", cwd=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "conforms at level faithful" in done.stdout
+    assert "not offered: a weight decay mask (decay-mask)" in done.stdout
+    assert "words on stdout" not in done.stdout
+
+
+def test_a_wrong_lion_is_named_with_rule_inputs_and_a_command_that_replays(folder):
+    done = run(*python_target("Coupled"), "--case", "decay-alone", cwd=folder)
+    assert done.returncode == 1
+    assert "decay-alone" in done.stdout
+    assert "behaves as `decay-coupled`: weight decay enters the gradient" in done.stdout
+    assert "it breaks L-001" in done.stdout
+    line = next(line for line in done.stdout.splitlines() if "x=0x" in line)
+    assert all(f" {name}=" in line or f"({name}=" in line for name in ("x", "g", "m", "lr", "wd"))
+    replay = next(line for line in done.stdout.splitlines() if "lion-conformance run" in line)
+    again = run(*replay.split()[1:], cwd=folder)
+    assert again.returncode == 1
+    assert "decay-alone" in again.stdout
+
+
+def test_writing_to_a_gradient_is_seen(folder):
+    done = run(*python_target("Greedy"), "--case", "structure-inputs-untouched", cwd=folder)
+    assert done.returncode == 1
+    assert "the gradient was written to" in done.stdout
+
+
+def test_a_crash_and_an_exception_are_results_and_the_run_goes_on(folder):
+    for name, words in (("Crashing", "killed by SIGABRT"), ("Raising", "no step today")):
+        done = run(*python_target(name), "--case", "basic-*", "--json", "out.json", cwd=folder)
+        assert done.returncode == 1
+        report = json.loads((folder / "out.json").read_text())
+        cases = report["implementations"][0]["cases"]
+        assert len(cases) == len(select(("basic-*",)))
+        assert all(c["outcome"] == "ERROR" and words in c["detail"] for c in cases)
+
+
+def test_a_hanging_implementation_is_stopped(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)
+    cases = select(("basic-first-step", "basic-two-betas"))
+    report = runner.run("python:mine:Hanging", cases, "faithful", case_seconds=3)
+    assert [case.outcome for case in report.cases] == ["ERROR", "ERROR"]
+    assert "no result within 3 s" in report.cases[0].detail
+
+
+def test_running_no_judged_case_does_not_conform(folder):
+    done = run(*python_target("Mine"), "--case", "decay-mask", cwd=folder)
+    assert done.returncode == 1
+    assert "no case could be judged" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--case", "nothing-*"), "no case matches nothing-*"),
+        (("--impl", "tensorflow"), "neither one of numpy, torch"),
+        (("--impl", "python:absent:make"), "the module 'absent' cannot be imported"),
+        (("--impl", "python:mine:Absent"), "no class or function 'Absent'"),
+        (("--impl", "numpy", "--device", "cuda"), "--device cuda does not apply"),
+        (("--impl", "numpy", "--json", "absent/out.json"), "there is no such folder"),
+        (("--impl", "numpy", "--kwarg", "foreach"), "'foreach' is not NAME=VALUE"),
+        (("--impl", "numpy", "--level", "strict"), "'strict' is not one of"),
+    ],
+)
+def test_wrong_commands_get_one_sentence_and_status_two(folder, arguments, words):
+    done = run("run", *arguments, cwd=folder)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+TORCH = textwrap.dedent("""
+    import torch
+
+    class Lion(torch.optim.Optimizer):
+        def __init__(self, params, learning_rate=1e-4, betas=(0.9, 0.99),
+                     weight_decay=0.0, flip=False):
+            defaults = dict(lr=learning_rate, betas=betas, weight_decay=weight_decay, flip=flip)
+            super().__init__(params, defaults)
+
+        @torch.no_grad()
+        def step(self):
+            for group in self.param_groups:
+                b1, b2 = group["betas"]
+                for p in group["params"]:
+                    if p.grad is None:
+                        continue
+                    m = self.state[p].setdefault("velocity", torch.zeros_like(p))
+                    c = m.lerp(p.grad, 1 - b1)
+                    u = torch.where(c.isnan(), c, c.sign()) * (-1 if group["flip"] else 1)
+                    p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(group["lr"] * u)
+                    m.lerp_(p.grad, 1 - b2)
+""")
+
+
+def test_a_torch_class_with_other_names_and_an_argument(tmp_path):
+    pytest.importorskip("torch", reason="needs the extra 'torch'")
+    (tmp_path / "theirs.py").write_text(TORCH)
+    target = ("run", "--impl", "torch:theirs:Lion", "--rename", "lr=learning_rate")
+    cases = ("--case", "basic-*", "--case", "sign-*", "--case", "betas-*", "--case", "decay-*")
+    right = run(*target, *cases, cwd=tmp_path)
+    assert right.returncode == 0, right.stdout + right.stderr
+    wrong = run(*target, "--kwarg", "flip=true", "--case", "basic-first-step", cwd=tmp_path)
+    assert wrong.returncode == 1
+    assert "behaves as `step-added`" in wrong.stdout
+    assert "--rename lr=learning_rate --kwarg flip=true --case basic-first-step" in wrong.stdout
