@@ -27,7 +27,7 @@ def same(a: Array, b: Array) -> Array:
     IEEE 754 leaves the sign and the payload of a NaN open, and they differ from processor to
     processor, so the specification does not fix them (L-010).
     """
-    return (_integers(a) == _integers(b)) | (np.isnan(a) & np.isnan(b))
+    return np.asarray((_integers(a) == _integers(b)) | (np.isnan(a) & np.isnan(b)))
 
 
 def ulps(a: Array, b: Array) -> int:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -63,7 +64,7 @@ def _distance(trial: Trial, observed: list[Snapshot], other: list[Snapshot]) -> 
     return total
 
 
-def _difference(a: Array | None, b: Array, unit: float | None) -> float:
+def _difference(a: Array | None, b: Array, unit: Any) -> float:
     if a is None or a.shape != b.shape:
         return 1e6
     dtype = 1e3 * (a.dtype != b.dtype)

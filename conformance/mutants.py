@@ -174,8 +174,8 @@ def _in_float32(
 ) -> tuple[Array, Array]:
     if x.dtype != np.float64:
         return right_update(lion, name, x, g, m, s)
-    narrow = (a.astype(np.float32) for a in (x, g, m))
-    new_x, new_m = right_update(lion, name, *narrow, s)
+    x_, g_, m_ = (a.astype(np.float32) for a in (x, g, m))
+    new_x, new_m = right_update(lion, name, x_, g_, m_, s)
     return new_x.astype(x.dtype), new_m.astype(m.dtype)
 
 

@@ -31,7 +31,7 @@ def observe(make: Callable[[], Any], trial: Trial) -> list[Snapshot]:
             implementation = _restarted(make, trial, implementation)
         grads = {n: None if g is None else np.array(g, order="K") for n, g in step.grads.items()}
         implementation.step(grads, step.lr)
-        after = implementation.gradients() if hasattr(implementation, "gradients") else grads
+        after: Any = implementation.gradients() if hasattr(implementation, "gradients") else grads
         for name, g in step.grads.items():
             if g is not None and not same(reals(after[name]), reals(g)).all():
                 raise TouchedError(i + 1, name)

@@ -55,7 +55,7 @@ def _wide_mix(m: Array, g: Array, b: float) -> Any:
 
 def _fused(a: Any, b: Array, c: Any) -> Any:
     """``a*b + c`` with one rounding, by way of a wider dtype."""
-    wide = np.float64 if b.dtype == np.float32 else np.longdouble
+    wide: Any = np.float64 if b.dtype == np.float32 else np.longdouble
     return (wide(a) * b.astype(wide) + np.asarray(c).astype(wide)).astype(b.dtype)
 
 
@@ -117,7 +117,8 @@ def rewriting(direction: str, momentum: str, move: str) -> Variant:
     ) -> tuple[Array, Array]:
         if np.iscomplexobj(x):
             pairs = [(a.real, a.imag) for a in (x, g, m)]
-            real, imag = (update(lion, name, *(p[i] for p in pairs), s) for i in (0, 1))
+            (xr, xi), (gr, gi), (mr, mi) = pairs
+            real, imag = update(lion, name, xr, gr, mr, s), update(lion, name, xi, gi, mi, s)
             return (real[0] + 1j * imag[0]).astype(x.dtype), (real[1] + 1j * imag[1]).astype(
                 m.dtype
             )

@@ -61,8 +61,8 @@ class Variant:
 
     def step(self, grads: Mapping[str, Array | None], lr: float) -> None:
         """Make one update."""
-        present = {n: self.missing(self._params[n]) if g is None else g for n, g in grads.items()}
-        present = {n: g for n, g in present.items() if g is not None}
+        filled = {n: self.missing(self._params[n]) if g is None else g for n, g in grads.items()}
+        present = {n: g for n, g in filled.items() if g is not None}
         finite = all(np.isfinite(g).all() for g in present.values())
         if self.config.nonfinite == "skip" and not finite:
             return

@@ -87,7 +87,7 @@ def _structure(observed: list[Snapshot], expected: list[Snapshot]) -> Finding | 
             ("parameter", seen.params, right.params),
             ("momentum", seen.momentum, right.momentum),
         ):
-            if have is None:
+            if have is None or want is None:
                 continue
             for name, array in want.items():
                 came = _kind(have[name]) if name in have else "nothing"
@@ -113,8 +113,10 @@ def _compare(
             ("the parameter", seen.params, right.params),
             ("the momentum", seen.momentum, right.momentum),
         ):
+            if have is None or want is None:
+                continue
             for name, array in want.items():
-                if have is None or name not in have or _kind(have[name]) != _kind(array):
+                if name not in have or _kind(have[name]) != _kind(array):
                     continue
                 came, due = reals(have[name]), reals(array)
                 equal = equals(came, due)
@@ -225,7 +227,7 @@ class _StepCheck:
         compute = reference.compute_dtype(x0.dtype)
         info = np.finfo(compute)
         # Exact quantities in a wider dtype; where there is none, their rounding is allowed for.
-        wide = np.float64 if compute is np.float32 else np.longdouble
+        wide: Any = np.float64 if compute is np.float32 else np.longdouble
         slack = 2.0 if np.finfo(wide).eps == info.eps else 1.0
         u = slack * float(info.eps) / 2
         tiny = float(info.smallest_normal if flush else info.smallest_subnormal)

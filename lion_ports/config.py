@@ -7,14 +7,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import wraps
 from inspect import signature
-from typing import Any, Literal, NamedTuple, ParamSpec, Self, TypeVar
+from typing import Any, Literal, NamedTuple, ParamSpec, Self, TypeVar, get_args
 
 from lion_ports.errors import ConfigError
 
-MOMENTUM_DTYPES = ("float32", "bfloat16")
-DECAYS = ("coupled", "independent")
-NONFINITE = ("propagate", "skip", "raise")
-
+Decay = Literal["coupled", "independent"]
+MomentumDtype = Literal["float32", "bfloat16"]
+Nonfinite = Literal["propagate", "skip", "raise"]
 # A number, a scalar array of any framework, or a schedule step -> lr.
 LearningRate = float | Callable[[Any], Any] | Any
 
@@ -53,13 +52,13 @@ def known_settings(make: Callable[P, R]) -> Callable[P, R]:
 class Scalars(NamedTuple):
     """The scalars of one step, not yet rounded; ``wd`` is that of ``x - lr*(u + wd*x)``.
 
-    ``lr`` is a Python float or a scalar array of the framework at hand, the others are floats.
+    Each is a Python float or a scalar array of the framework at hand.
     """
 
     lr: Any
-    b1: float
-    b2: float
-    wd: float
+    b1: Any
+    b2: Any
+    wd: Any
 
 
 def coupled_decay(weight_decay: float, lr_peak: float | None) -> float:
@@ -105,21 +104,23 @@ class LionConfig:
     lr: LearningRate = 1e-4
     betas: tuple[float, float] = (0.9, 0.99)
     weight_decay: float = 0.0
-    decay: Literal["coupled", "independent"] = "coupled"
+    decay: Decay = "coupled"
     lr_peak: float | None = None
-    momentum_dtype: Literal["float32", "bfloat16"] | None = None
+    momentum_dtype: MomentumDtype | None = None
     maximize: bool = False
-    nonfinite: Literal["propagate", "skip", "raise"] = "propagate"
+    nonfinite: Nonfinite = "propagate"
 
     def __post_init__(self) -> None:
         problems = [
             *_lr_problems(self.lr),
             *_betas_problems(self.betas),
             *_number_problems("weight_decay", self.weight_decay),
-            *_choice_problems("decay", self.decay, DECAYS),
-            *_choice_problems("momentum_dtype", self.momentum_dtype, (None, *MOMENTUM_DTYPES)),
+            *_choice_problems("decay", self.decay, get_args(Decay)),
+            *_choice_problems(
+                "momentum_dtype", self.momentum_dtype, (None, *get_args(MomentumDtype))
+            ),
             *_choice_problems("maximize", self.maximize, (False, True)),
-            *_choice_problems("nonfinite", self.nonfinite, NONFINITE),
+            *_choice_problems("nonfinite", self.nonfinite, get_args(Nonfinite)),
         ]
         if not problems:
             problems = self._peak_problems()

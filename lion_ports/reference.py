@@ -34,7 +34,7 @@ _COMPUTE: dict[np.dtype[Any], type[np.floating[Any]]] = {
 class State(NamedTuple):
     """What a step carries to the next: updates done, updates skipped, and the momentum (L-002)."""
 
-    count: int
+    count: int  # type: ignore[assignment]  # a field named like a method of tuple, as in optax
     skipped: int
     momentum: dict[str, Array]
 

@@ -95,8 +95,8 @@ class Optax:
             raise UnsupportedError("load")
         with jax.enable_x64(self._x64):
             self._params = {n: jnp.asarray(x) for n, x in params.items()}
-            momentum = {n: jnp.asarray(m) for n, m in momentum.items()}
-            self._state = _replaced(self._state, self._params, momentum)
+            placed = {n: jnp.asarray(m) for n, m in momentum.items()}
+            self._state = _replaced(self._state, self._params, placed)
 
 
 class Fused(Optax):

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lion_ports.config import LionConfig
-from lion_ports.conformance.cases.streams import generator, vector_steps
-from lion_ports.conformance.trial import Case, Trial
+from lion_ports.conformance.cases.streams import vector_steps
+from lion_ports.conformance.trial import Case, Trial, generator
 
 _COUNT = 10_000
 _LR = 2.0**-12

@@ -1,6 +1,7 @@
 """Storage dtypes, NaN and infinity, subnormal numbers."""
 
 import math
+from functools import partial
 
 import numpy as np
 
@@ -8,14 +9,13 @@ from lion_ports.config import LionConfig
 from lion_ports.conformance.bits import DTYPES
 from lion_ports.conformance.cases.streams import (
     f32,
-    generator,
     heavy_tailed,
     normal,
     normal_stream,
     steps,
     vector_steps,
 )
-from lion_ports.conformance.trial import Case, Trial
+from lion_ports.conformance.trial import Case, Trial, generator
 
 _SHAPES = {"weight": (16, 9), "bias": (9,)}
 _NAN, _INF = math.nan, math.inf
@@ -95,7 +95,7 @@ CASES = [
             f"dtype-{dtype}",
             "L-005",
             f"{dtype} parameters, gradients and momentum; computed in {compute}, rounded once.",
-            lambda dtype=dtype: _dtype(dtype),
+            partial(_dtype, dtype),
             catches,
         )
         for dtype, compute, catches in (
@@ -110,7 +110,7 @@ CASES = [
             f"dtype-{dtype}-heavy-tailed",
             "L-008",
             f"{dtype} numbers of all magnitudes, and zeros of both signs.",
-            lambda dtype=dtype: _heavy(dtype),
+            partial(_heavy, dtype),
         )
         for dtype in ("float32", "float64", "bfloat16", "float16")
     ),

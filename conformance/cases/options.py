@@ -1,6 +1,7 @@
 """Options of the specification, and settings that must be refused."""
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ CASES = [
             f"option-momentum-{momentum}-of-{dtype}",
             "L-016",
             f"The momentum of {dtype} parameters is stored in {momentum}.",
-            lambda dtype=dtype, momentum=momentum: _option(dtype, momentum_dtype=momentum),
+            partial(_option, dtype, momentum_dtype=momentum),
             ("momentum-in-parameter-dtype",),
         )
         for dtype, momentum in (
@@ -85,7 +86,7 @@ CASES = [
             f"errors-{name}",
             rule,
             f"{words} is refused before anything moves.",
-            lambda settings=settings: _refuse(**settings),
+            partial(_refuse, **settings),
         )
         for name, rule, words, settings in (
             ("negative-lr", "L-020", "lr = -1", {"lr": -1.0}),

@@ -1,6 +1,7 @@
 """Weight decay, betas, and learning rates that change."""
 
 import math
+from functools import partial
 
 import numpy as np
 
@@ -116,7 +117,7 @@ CASES = [
         ("mask-ignored",),
     ),
     *(
-        Case(f"betas-{name}", "L-001", reason, lambda b1=b1, b2=b2: _betas(b1, b2), catches)
+        Case(f"betas-{name}", "L-001", reason, partial(_betas, b1, b2), catches)
         for name, b1, b2, reason, catches in (
             ("zero", 0.0, 0.0, "b1 = b2 = 0: signSGD.", ()),
             ("first-zero", 0.0, 0.9, "b1 = 0: the gradient alone decides.", ("betas-swapped",)),

@@ -1,18 +1,19 @@
 """Exact arithmetic, the coefficients, and the sign at, near and far from zero."""
 
+from functools import partial
+
 import numpy as np
 
 from lion_ports.config import LionConfig
 from lion_ports.conformance.cases.streams import (
     VECTOR_LENGTHS,
     f32,
-    generator,
     normal,
     normal_stream,
     steps,
     vector_steps,
 )
-from lion_ports.conformance.trial import Case, Trial
+from lion_ports.conformance.trial import Case, Trial, generator
 
 # Betas and rates that are sums of few powers of two: products of small integers stay exact.
 _DYADIC = LionConfig(lr=0.25, betas=(0.5, 0.75))
@@ -199,7 +200,7 @@ CASES = [
             "L-007",
             f"4,096 gradients {words} the tie of momentum and gradient: the sign is that of the "
             "strict order of operations.",
-            lambda offset=offset: _critical(offset),
+            partial(_critical, offset),
         )
         for name, words, offset in (
             ("tie", "at", 0),

@@ -1,6 +1,6 @@
 """Seeded streams of gradients, and the arrays they start from."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ def f32(*values: float) -> Array:
     return np.array(values, np.float32)
 
 
-def steps(grads: Iterable[dict[str, Array | None]], lr: float | Iterable[float]) -> list[Step]:
+def steps(grads: Iterable[Mapping[str, Array | None]], lr: float | Iterable[float]) -> list[Step]:
     """A stream from gradients and one learning rate for all steps, or one for each."""
     grads = list(grads)
     lrs = [lr] * len(grads) if isinstance(lr, float) else list(lr)
@@ -54,8 +54,3 @@ def heavy_tailed(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     values = rng.standard_normal(shape) * np.exp2(rng.integers(-20, 12, shape))
     values = np.where(rng.random(shape) < 0.05, 0.0, values)
     return np.where(rng.random(shape) < 0.03, -0.0, values)
-
-
-def repeat(make: Callable[[int], Array], count: int) -> list[Array]:
-    """``make(i)`` for every step i."""
-    return [make(i) for i in range(count)]

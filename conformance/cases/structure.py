@@ -1,17 +1,21 @@
 """Shapes, strides, missing gradients, and going on from a saved state."""
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from lion_ports.config import LionConfig
 from lion_ports.conformance.cases.streams import (
     Shapes,
     f32,
-    generator,
     normal,
     normal_stream,
     steps,
 )
-from lion_ports.conformance.trial import Case, Step, Trial
+from lion_ports.conformance.trial import Case, Step, Trial, generator
 
 _LR = 2.0**-6
 _CONFIG = LionConfig(lr=_LR, weight_decay=0.1)
@@ -25,14 +29,14 @@ def _shapes(shapes: Shapes, count: int = 4) -> Trial:
 def _strided() -> Trial:
     """Transposed and every-other-element arrays, in every mixture of parameter and gradient."""
     rng = generator(31)
-    layouts = {
+    layouts: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
         "contiguous": lambda a: np.ascontiguousarray(a),
         "transposed": lambda a: np.ascontiguousarray(a.T).T,
         "skipping": lambda a: np.repeat(a, 2, axis=1)[:, ::2],
     }
     pairs = {f"{p}_{g}": (layouts[p], layouts[g]) for p in layouts for g in layouts}
 
-    def draw() -> np.ndarray:
+    def draw() -> NDArray[Any]:
         return rng.standard_normal((7, 4)).astype(np.float32)
 
     params = {name: of_param(draw()) for name, (of_param, _) in pairs.items()}
@@ -143,7 +147,7 @@ CASES = [
             f"state-restart-{name}",
             "L-021",
             f"Saved after five steps of {words}, and gone on with in a fresh optimizer: the same.",
-            lambda dtype=dtype, momentum=momentum: _restart(dtype, momentum),
+            partial(_restart, dtype, momentum),
             catches,
         )
         for name, words, dtype, momentum, catches in (

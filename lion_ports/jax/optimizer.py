@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from lion_ports.config import LionConfig, known_settings
+from lion_ports.config import Decay, LionConfig, Nonfinite, known_settings
 from lion_ports.errors import ConfigError, NonFiniteError
 from lion_ports.jax.arithmetic import compute_dtype, lion_move, lion_update, opaque_zero
 
@@ -16,7 +16,7 @@ from lion_ports.jax.arithmetic import compute_dtype, lion_move, lion_update, opa
 class LionState(NamedTuple):
     """Updates done (int32 scalar), the momentum (a tree like the parameters), updates skipped."""
 
-    count: Array
+    count: Array  # type: ignore[assignment]  # a field named like a method of tuple, as in optax
     mu: Any
     skipped: Array
 
@@ -37,10 +37,10 @@ def lion(
     weight_decay: float = 0.0,
     mask: Any = None,
     *,
-    decay: str = "coupled",
+    decay: Decay = "coupled",
     lr_peak: float | None = None,
     maximize: bool = False,
-    nonfinite: str = "propagate",
+    nonfinite: Nonfinite = "propagate",
 ) -> optax.GradientTransformationExtraArgs:
     r"""Lion (EvoLved Sign Momentum; Program 1 of arXiv 2302.06675) as an optax transform.
 
@@ -130,10 +130,10 @@ def fused_lion(
     weight_decay: float = 0.0,
     mask: Any = None,
     *,
-    decay: str = "coupled",
+    decay: Decay = "coupled",
     lr_peak: float | None = None,
     maximize: bool = False,
-    nonfinite: str = "propagate",
+    nonfinite: Nonfinite = "propagate",
 ) -> FusedLion:
     """Lion as one step from old to new parameters; arguments and errors as in :func:`lion`.
 
@@ -192,6 +192,7 @@ def _step(
     lr: Any = None,
 ) -> tuple[Any, LionState]:
     """Apply ``update`` to every leaf that has a gradient; ``unmoved`` gives what the others get."""
+    treedef: Any
     xs, treedef = jax.tree.flatten(params)
     gs, ms = treedef.flatten_up_to(grads), treedef.flatten_up_to(state.mu)
     mask = mask(params) if callable(mask) else mask
@@ -232,5 +233,6 @@ def _all_finite(grads: Any, config: LionConfig) -> Array:
     if config.nonfinite == "skip":
         return finite.all()
     if isinstance(finite, jax.core.Tracer):
-        return jax.pure_callback(check, jax.ShapeDtypeStruct((), bool), finite)
+        ok: Array = jax.pure_callback(check, jax.ShapeDtypeStruct((), bool), finite)
+        return ok
     return jnp.asarray(check(jax.device_get(finite)))

@@ -77,8 +77,8 @@ def lion_update(
     (array([0.625, 0.625, 0.875], dtype=float32), array([0.625, -0.125, 0], dtype=float32))
     """
     if x.dtype == mx.complex64:  # L-014: a pair of reals
-        pairs = (a[..., None].view(mx.float32) for a in (x, g, m))
-        new_x, new_m = lion_update(*pairs, scalars)
+        x_, g_, m_ = (a[..., None].view(mx.float32) for a in (x, g, m))
+        new_x, new_m = lion_update(x_, g_, m_, scalars)
         return new_x.view(mx.complex64).squeeze(-1), new_m.view(mx.complex64).squeeze(-1)
 
     dtype = compute_dtype(x.dtype)

@@ -7,12 +7,12 @@ import mlx.core as mx
 from mlx.optimizers import Optimizer
 from mlx.utils import tree_flatten, tree_map, tree_map_with_path
 
-from lion_ports.config import LionConfig, known_settings
+from lion_ports.config import Decay, LionConfig, MomentumDtype, Nonfinite, known_settings
 from lion_ports.errors import ConfigError, NonFiniteError
 from lion_ports.mlx.arithmetic import compute_dtype, lion_update
 
 
-class Lion(Optimizer):  # type: ignore[misc]
+class Lion(Optimizer):
     r"""Lion (EvoLved Sign Momentum; Program 1 of arXiv 2302.06675).
 
     .. math::
@@ -57,11 +57,11 @@ class Lion(Optimizer):  # type: ignore[misc]
         weight_decay: float = 0.0,
         *,
         mask: Callable[[str, mx.array], bool] | None = None,
-        decay: str = "coupled",
+        decay: Decay = "coupled",
         lr_peak: float | None = None,
-        momentum_dtype: str | None = None,
+        momentum_dtype: MomentumDtype | None = None,
         maximize: bool = False,
-        nonfinite: str = "propagate",
+        nonfinite: Nonfinite = "propagate",
     ) -> None:
         super().__init__()
         self._config = LionConfig(
@@ -99,7 +99,8 @@ class Lion(Optimizer):  # type: ignore[misc]
     @property
     def learning_rate(self) -> mx.array:
         """The learning rate as a scalar array, float64 where a parameter is (L-006)."""
-        return self.state["learning_rate"]
+        value: mx.array = self.state["learning_rate"]
+        return value
 
     @learning_rate.setter
     def learning_rate(self, learning_rate: Any) -> None:

@@ -77,8 +77,8 @@ def lion_update(x: Tensor, g: Tensor, m: Tensor, scalars: Scalars) -> tuple[Tens
     (tensor([0.6250, 0.6250, 0.8750]), tensor([ 0.6250, -0.1250,  0.0000]))
     """
     if x.is_complex():  # L-014: a pair of reals
-        pairs = (torch.view_as_real(a.resolve_conj()) for a in (x, g, m))
-        new_x, new_m = lion_update(*pairs, scalars)
+        x_, g_, m_ = (torch.view_as_real(a.resolve_conj()) for a in (x, g, m))
+        new_x, new_m = lion_update(x_, g_, m_, scalars)
         return torch.view_as_complex(new_x), torch.view_as_complex(new_m)
 
     dtype = compute_dtype(x.dtype)

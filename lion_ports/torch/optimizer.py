@@ -8,7 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lion_ports.config import LionConfig, Scalars, coupled_decay, known_settings
+from lion_ports.config import (
+    Decay,
+    LionConfig,
+    MomentumDtype,
+    Nonfinite,
+    Scalars,
+    coupled_decay,
+    known_settings,
+)
 from lion_ports.errors import DtypeError, NonFiniteError
 from lion_ports.torch.arithmetic import compute_dtype, lion_update
 
@@ -63,11 +71,11 @@ class Lion(torch.optim.Optimizer):
         betas: tuple[float, float] = (0.9, 0.99),
         weight_decay: float = 0.0,
         *,
-        decay: str = "coupled",
+        decay: Decay = "coupled",
         lr_peak: float | None = None,
-        momentum_dtype: str | None = None,
+        momentum_dtype: MomentumDtype | None = None,
         maximize: bool = False,
-        nonfinite: str = "propagate",
+        nonfinite: Nonfinite = "propagate",
     ) -> None:
         defaults = {
             "lr": lr,
@@ -109,7 +117,7 @@ class Lion(torch.optim.Optimizer):
         return int(self.param_groups[0]["skipped"])
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:  # type: ignore[override]
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient (L-003); return the closure's loss."""
         loss = None
         if closure is not None:
@@ -127,8 +135,9 @@ class Lion(torch.optim.Optimizer):
             if schedule is not None:
                 group["lr"] = schedule(int(group["count"]))
             self._init_group(group)
+            b1, b2 = group["betas"]
             wd = coupled_decay(group["weight_decay"], group["lr_peak"])
-            scalars = Scalars(group["lr"], *group["betas"], wd)
+            scalars = Scalars(group["lr"], b1, b2, wd)
             for p in group["params"]:
                 if p.grad is not None:
                     self._update(p, group, scalars)
