@@ -182,7 +182,8 @@ def sample(
         temperature=found.config.temperature if temperature is None else temperature,
         seed=seed,
     )
-    click.echo(start + text.decode("utf-8", "replace"))
+    shown = sampling.printable(text) if sys.stdout.isatty() else text.decode("utf-8", "replace")
+    click.echo(start + shown)
 
 
 @cli.command("eval")

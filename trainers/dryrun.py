@@ -34,7 +34,7 @@ def dry_run(config: TrainConfig, out: Path | None) -> int:
     held = copies * count * _BYTES_PER_SCALAR[config.dtype]
     print(f"memory     {held / 1e6:,.1f} MB for weights, gradients and optimizer state, ", end="")
     print("activations apart")
-    seconds = []
+    seconds, losses = [], []
     for step in range(_TIMED):
         tokens = training_batch(
             ready.text.train,
@@ -46,9 +46,10 @@ def dry_run(config: TrainConfig, out: Path | None) -> int:
         begun = time.perf_counter()
         result = ready.engine.train_step(tokens, 0.0)
         seconds.append(time.perf_counter() - begun)
+        losses.append(result.loss)
         if result.nonfinite:
             raise TrainingNonFiniteError(f"the gradient of {result.nonfinite[0]} is not finite")
-    print(f"first step loss {result.loss:.4f}, {seconds[0]:.1f} s with compilation")
+    print(f"first step loss {losses[0]:.4f}, {seconds[0]:.1f} s with compilation")
     total = seconds[0] + min(seconds) * config.steps
     print(f"estimate   {1000 * min(seconds):.0f} ms a step, {duration(total)} in all, ", end="")
     print(f"evaluations apart; {peak_memory() / 1e9:.1f} GB of memory at the peak")

@@ -1,5 +1,6 @@
 """The training loop. It knows no framework: everything it asks of one is in ``Engine``."""
 
+import math
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -83,7 +84,7 @@ class Loop:
             spec_version=SPEC_VERSION,
             init_sha256=self.init_sha256,
             data_sha256=self.text.sha256,
-            eval_loss=eval_loss,
+            eval_loss=eval_loss if eval_loss is not None and math.isfinite(eval_loss) else None,
             lineage=[*self.lineage, self.stretch | {"to": self.step}],
         )
         # The metrics first: a checkpoint on the disk means that the lines before it are there.

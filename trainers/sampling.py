@@ -36,6 +36,14 @@ def generate(
     return bytes(text[start:])
 
 
+def printable(text: bytes) -> str:
+    """``text`` for a terminal: what is not UTF-8 and what would steer the terminal is replaced."""
+    decoded = text.decode("utf-8", "replace")
+    return "".join(
+        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in decoded
+    )
+
+
 def _pick(logits: NDArray[np.float32], temperature: float, draw: float) -> int:
     if temperature == 0:
         return int(np.argmax(logits))

@@ -4,8 +4,9 @@ import importlib.metadata
 import platform
 import shlex
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
@@ -19,7 +20,7 @@ from lion_ports.trainers.errors import DataError, UsageError
 from lion_ports.trainers.init import digest, initial_parameters
 from lion_ports.trainers.loop import Loop, evaluation_loss
 from lion_ports.trainers.progress import Reporter, duration, reporter
-from lion_ports.trainers.sampling import generate
+from lion_ports.trainers.sampling import generate, printable
 from lion_ports.trainers.signals import StopSignals
 
 
@@ -184,6 +185,7 @@ def describe(config: TrainConfig, text: Text, init_sha256: str, device: str) -> 
     epochs = config.steps * tokens / len(text.train)
     count = config.architecture().parameter_count()
     skipped = f", {text.skipped} binary files left out" if text.skipped else ""
+    files = f"{text.files} file" if text.files == 1 else f"{text.files} files"
     found = versions(config.backend)
     return [
         f"backend    {BACKENDS[config.backend].title} {found[config.backend]} on {device}, "
@@ -191,8 +193,8 @@ def describe(config: TrainConfig, text: Text, init_sha256: str, device: str) -> 
         f"model      {config.layers} layers, width {config.width}, {config.heads} heads, hidden "
         f"{config.hidden}, sequence {config.sequence}: {count:,} parameters, {config.dtype}",
         f"weights    sha256 {init_sha256}",
-        f"data       {text.name}: {text.files} files{skipped}, {len(text.train):,} bytes to train, "
-        f"{len(text.validation):,} to validate",
+        f"data       {text.name}: {files}{skipped}, {len(text.train):,} bytes to "
+        f"train, {len(text.validation):,} to validate",
         f"           sha256 {text.sha256}",
         f"steps      {config.steps} of {config.batch_size} x {config.sequence} = {tokens:,} "
         f"tokens: {config.steps * tokens:,} tokens, {epochs:.2f} epochs",
@@ -212,8 +214,9 @@ def _finish(loop: Loop, report: Reporter, loss: float, seconds: float) -> None:
         sequence=config.sequence,
         temperature=config.temperature,
         seed=config.seed,
-    ).decode("utf-8", "replace")
-    loop.metrics.write("sample", loop.step, prompt=config.prompt, text=sample)
+    )
+    text = sample.decode("utf-8", "replace")
+    loop.metrics.write("sample", loop.step, prompt=config.prompt, text=text)
     loop.metrics.write("end", loop.step, loss=loss, seconds=seconds)
     try:
         plot.plot_runs([loop.folder], loop.folder / runs.PLOT)
@@ -221,7 +224,7 @@ def _finish(loop: Loop, report: Reporter, loss: float, seconds: float) -> None:
         report.warn(f"{runs.PLOT} is not drawn ({error}): pip install 'lion-ports[train]'")
     report.close()
     if config.sample_bytes:
-        report.say(f"--- sample ---\n{config.prompt}{sample}\n---")
+        report.say(f"--- sample ---\n{config.prompt}{printable(sample)}\n---")
     report.say(
         f"done       {loop.step} steps in {duration(seconds)}: validation loss {loss:.4f} "
         "nats a byte"
@@ -239,12 +242,9 @@ def versions(backend: str) -> dict[str, str]:
 
 
 def restore(found: Checkpoint, backend: str | None) -> Engine:
-    """An engine with the weights of a checkpoint, to sample from or to evaluate."""
-    config = found.config
-    name = backend or config.backend
-    device = config.device if name == config.backend else "auto"
-    settings: Any = config.model_copy(update={"backend": name, "device": device}).engine_settings()
-    return build_engine(name, settings, found.parameters)
+    """An engine with the weights of a checkpoint, to sample from or to evaluate, on any device."""
+    settings = replace(found.config.engine_settings(), device="auto")
+    return build_engine(backend or found.config.backend, settings, found.parameters)
 
 
 def evaluate(found: Checkpoint, backend: str | None) -> float:

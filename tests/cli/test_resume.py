@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 BACKENDS = ("torch", "jax", "mlx")
 KILLED = ("--set", "save_every=7", "--set", "eval_every=20", "--quiet")
 
+STARTS_FAST = ("--config", "small.toml", "--backend", "mlx", "--no-compile")
 QUICK = ("--schedule", "constant", "--set", "sample_bytes=0", "--quiet")
 
 
@@ -134,8 +135,7 @@ def test_a_checkpoint_without_its_mark_is_not_taken(small: Any, lion_train: Any)
 def test_a_signal_saves_and_says_how_to_go_on(
     folder: Path, process: Callable[..., Any], number: int, code: int
 ) -> None:
-    settings = ("--config", "small.toml", "--backend", "torch", "--steps", "200", "--quiet")
-    settings += ("--set", "save_every=1000")
+    settings = (*STARTS_FAST, "--steps", "400", "--quiet", "--set", "save_every=1000")
     running = process(*settings, "--out", "run")
     wait_for(Path("run/metrics.jsonl"))
     time.sleep(0.2)
@@ -153,9 +153,7 @@ def test_a_signal_saves_and_says_how_to_go_on(
 def test_two_processes_do_not_train_in_one_folder(
     lion_train: Any, process: Callable[..., Any]
 ) -> None:
-    running = process(
-        "--config", "small.toml", "--backend", "torch", "--out", "run", "--steps", "100000"
-    )
+    running = process(*STARTS_FAST, "--out", "run", "--steps", "100000", "--quiet")
     wait_for(Path("run/metrics.jsonl"))
     code, _, err = lion_train("resume", "run")
     running.kill()
