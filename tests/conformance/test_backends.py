@@ -1,0 +1,78 @@
+"""The promise of the README: every backend is bitwise the reference on the CPU, compiled or not."""
+
+import pytest
+
+from lion_ports.conformance.adapters import BUILT_IN
+from lion_ports.conformance.cases import CASES, select
+from lion_ports.conformance.execution import UNSUPPORTED
+from lion_ports.conformance.runner import run
+
+# Every dtype, NaN and infinity, decay, and each option, in streams of a few steps.
+SAMPLE = ("basic-decay", "sign-critical-*", "dtype-*", "nonfinite-*", "option-*", "state-*")
+
+# torch itself lets no compiled step see a gradient of another dtype than its parameter's.
+MIXED = {
+    "dtype-bfloat16-gradient-float32",
+    "dtype-float32-gradient-bfloat16",
+    "dtype-float64-gradient-float32",
+}
+
+
+def run_bitwise(impl, cases):
+    pytest.importorskip(impl.partition("+")[0], reason=f"needs the extra {impl!r}")
+    report = run(impl, cases, "bitwise")
+    assert [str(result) for result in report.cases if result.failed] == []
+    absent = {result.id for result in report.cases if result.outcome == UNSUPPORTED}
+    assert absent <= (MIXED if impl == "torch+compile" else set())
+    assert len(report.cases) == len(cases)
+    return report
+
+
+@pytest.mark.parametrize("impl", ["numpy", "torch", "jax", "mlx"])
+def test_every_case_is_bitwise(impl):
+    report = run_bitwise(impl, list(CASES.values()))
+    assert report.conforms
+    assert (report.subnormals == "flushed") == (impl == "jax")
+
+
+@pytest.mark.parametrize("impl", ["torch+compile", "jax+eager", "jax+optax", "mlx+compile"])
+def test_a_sample_is_bitwise_in_every_other_way_to_run(impl):
+    run_bitwise(impl, select(SAMPLE))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("impl", [name for name in BUILT_IN if "+" in name])
+def test_every_case_is_bitwise_in_every_other_way_to_run(impl):
+    run_bitwise(impl, list(CASES.values()))
+
+
+PEERS = [
+    # lion-pytorch 0.2.5 and optax 0.2.8, with the rules that they break and the mutants they match
+    (
+        "torch:lion_pytorch:Lion",
+        {},
+        {"dtype-bfloat16": "rounded-between", "nonfinite-nan": "nan-swallowed"},
+        {"basic-normal", "decay-random", "sign-safe-lengths", "betas-defaults"},
+    ),
+    (
+        "optax:optax:lion",
+        {},
+        {
+            "betas-defaults": "decay-by-default",
+            "dtype-bfloat16-gradient-float32": "momentum-like-gradient",
+        },
+        {"basic-normal", "decay-random", "nonfinite-nan", "sign-safe-lengths"},
+    ),
+    ("optax:optax:lion", {"weight_decay": 0.0}, {}, {"betas-defaults"}),
+]
+
+
+@pytest.mark.parametrize(("impl", "kwargs", "broken", "kept"), PEERS)
+def test_what_others_do_is_named(impl, kwargs, broken, kept):
+    pytest.importorskip(impl.split(":")[1], reason="needs the extra 'peers'")
+    cases = [CASES[name] for name in sorted({*broken, *kept})]
+    report = run(impl, cases, "faithful", kwargs=kwargs)
+    results = {result.id: result for result in report.cases}
+    assert {name for name, result in results.items() if result.failed} == set(broken)
+    for name, mutant in broken.items():
+        assert mutant in results[name].diagnosis
