@@ -6,6 +6,7 @@ from pathlib import Path
 from lion_ports.trainers import session
 from lion_ports.trainers.batches import training_batch
 from lion_ports.trainers.config import TrainConfig
+from lion_ports.trainers.describe import describe
 from lion_ports.trainers.errors import TrainingNonFiniteError, UsageError
 from lion_ports.trainers.progress import duration, peak_memory
 
@@ -23,7 +24,7 @@ def dry_run(config: TrainConfig, out: Path | None) -> int:
         raise UsageError(f"--out {out}: the folder is not empty; choose another")
     ready = session.prepare(config)
     config = ready.config
-    for line in session.describe(config, ready.text, ready.init_sha256, ready.engine.device):
+    for line in describe(config, ready.text, ready.init_sha256, ready.engine.device):
         print(line)
     for note in ready.engine.notes:
         print(note)

@@ -1,5 +1,6 @@
 """What a run says: a rich bar on a terminal, plain lines elsewhere, nothing when quiet."""
 
+import os
 import resource
 import sys
 from typing import NamedTuple, Protocol
@@ -66,11 +67,15 @@ class Plain(Quiet):
         self._every = every
 
     def say(self, text: str) -> None:
-        print(text, flush=True)
+        try:
+            print(text, flush=True)
+        except BrokenPipeError:
+            # The reader has gone (``| head``); the training goes on without it.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def step(self, progress: Progress) -> None:
         if progress.step % self._every == 0:
-            print(progress.line(), flush=True)
+            self.say(progress.line())
 
 
 class Bar:

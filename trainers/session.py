@@ -1,7 +1,5 @@
 """From settings to a trained run: a new one, or one that goes on."""
 
-import importlib.metadata
-import platform
 import shlex
 import time
 from dataclasses import replace
@@ -10,12 +8,12 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-import lion_ports
 from lion_ports.trainers import metrics, plot, runs
 from lion_ports.trainers.checkpoint import Checkpoint
 from lion_ports.trainers.config import TrainConfig, sentences
 from lion_ports.trainers.data import STDLIB, Text, load_text
-from lion_ports.trainers.engine import BACKENDS, Engine, Tensors, best_backend, build_engine
+from lion_ports.trainers.describe import describe, versions
+from lion_ports.trainers.engine import Engine, Tensors, best_backend, build_engine
 from lion_ports.trainers.errors import DataError, UsageError
 from lion_ports.trainers.init import digest, initial_parameters
 from lion_ports.trainers.loop import Loop, evaluation_loss
@@ -179,31 +177,6 @@ def _start(loop: Loop, report: Reporter) -> None:
         report.say(f"resumed    at step {loop.step}; {config.steps - loop.step} steps to go")
 
 
-def describe(config: TrainConfig, text: Text, init_sha256: str, device: str) -> list[str]:
-    """The lines at the head of a run."""
-    tokens = config.batch_size * config.sequence
-    epochs = config.steps * tokens / len(text.train)
-    count = config.architecture().parameter_count()
-    skipped = f", {text.skipped} binary files left out" if text.skipped else ""
-    files = f"{text.files} file" if text.files == 1 else f"{text.files} files"
-    found = versions(config.backend)
-    return [
-        f"backend    {BACKENDS[config.backend].title} {found[config.backend]} on {device}, "
-        f"lion-ports {lion_ports.__version__}, seed {config.seed}",
-        f"model      {config.layers} layers, width {config.width}, {config.heads} heads, hidden "
-        f"{config.hidden}, sequence {config.sequence}: {count:,} parameters, {config.dtype}",
-        f"weights    sha256 {init_sha256}",
-        f"data       {text.name}: {files}{skipped}, {len(text.train):,} bytes to "
-        f"train, {len(text.validation):,} to validate",
-        f"           sha256 {text.sha256}",
-        f"steps      {config.steps} of {config.batch_size} x {config.sequence} = {tokens:,} "
-        f"tokens: {config.steps * tokens:,} tokens, {epochs:.2f} epochs",
-        f"optimizer  {config.optimizer}: lr {config.lr:g}, betas {config.betas[0]:g} "
-        f"{config.betas[1]:g}, weight decay {config.weight_decay:g}; warm-up {config.warmup}, "
-        f"then {config.schedule}; clip {config.clip:g}",
-    ]
-
-
 def _finish(loop: Loop, report: Reporter, loss: float, seconds: float) -> None:
     """The sample, the picture, the ``end`` event, and what to type next."""
     config = loop.config
@@ -232,13 +205,6 @@ def _finish(loop: Loop, report: Reporter, loss: float, seconds: float) -> None:
     report.say(f"run        {loop.folder} ({runs.METRICS}, {runs.PLOT}, {runs.CHECKPOINTS}/)")
     run = shlex.quote(str(loop.folder))
     report.say(f"next       lion-train sample {run} --prompt {shlex.quote(config.prompt)}")
-
-
-def versions(backend: str) -> dict[str, str]:
-    """Of Python, this package, NumPy and the framework."""
-    packages = ("numpy", *BACKENDS[backend].packages)
-    found = {name: importlib.metadata.version(name) for name in packages}
-    return {"python": platform.python_version(), "lion-ports": lion_ports.__version__} | found
 
 
 def restore(found: Checkpoint, backend: str | None) -> Engine:

@@ -150,6 +150,18 @@ def test_a_signal_saves_and_says_how_to_go_on(
     assert course("run") == course("whole")
 
 
+def test_training_outlives_the_reader_of_its_output(
+    folder: Path, process: Callable[..., Any]
+) -> None:
+    running = process(*STARTS_FAST, "--out", "run", "--set", "log_every=1")
+    running.stdout.readline()
+    running.stdout.close()
+    assert running.stderr.read() == ""
+    running.stderr.close()
+    assert running.wait(timeout=60) == 0
+    assert Path("run/checkpoints/step-00000006/COMPLETE").exists()
+
+
 def test_two_processes_do_not_train_in_one_folder(
     lion_train: Any, process: Callable[..., Any]
 ) -> None:

@@ -56,7 +56,8 @@ class Attention(nn.Module):
         y_BHTK = mx.fast.scaled_dot_product_attention(
             rotate(q_BHTK), rotate(k_BHTK), v_BHTK, scale=q_BHTK.shape[-1] ** -0.5, mask="causal"
         )
-        return self.out(y_BHTK.swapaxes(1, 2).reshape(B, T, D))
+        y_BTD: mx.array = self.out(y_BHTK.swapaxes(1, 2).reshape(B, T, D))
+        return y_BTD
 
 
 class FeedForward(nn.Module):
@@ -69,7 +70,8 @@ class FeedForward(nn.Module):
         self.down = nn.Linear(architecture.hidden, architecture.width, bias=False)
 
     def __call__(self, x_BTD: mx.array) -> mx.array:
-        return self.down(nn.silu(self.gate(x_BTD)) * self.up(x_BTD))
+        y_BTD: mx.array = self.down(nn.silu(self.gate(x_BTD)) * self.up(x_BTD))
+        return y_BTD
 
 
 def rotate(x_BHTK: mx.array) -> mx.array:
@@ -83,4 +85,5 @@ def loss(model: Transformer, tokens: mx.array) -> mx.array:
     """Mean cross-entropy of the last T of ``[B, T + 1]`` tokens, nats a token."""
     logits_BTV = model(tokens[:, :-1])
     nats_BT = nn.losses.cross_entropy(logits_BTV, tokens[:, 1:], reduction="none")
-    return nats_BT.mean(axis=-1).mean()
+    mean: mx.array = nats_BT.mean(axis=-1).mean()
+    return mean
