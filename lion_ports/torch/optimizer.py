@@ -1,6 +1,6 @@
 """Lion as a ``torch.optim.Optimizer``."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from itertools import chain
 from typing import Any
@@ -18,10 +18,15 @@ from lion_ports.config import (
     known_settings,
 )
 from lion_ports.errors import DtypeError, NonFiniteError
-from lion_ports.torch.arithmetic import compute_dtype, lion_update
+from lion_ports.torch.arithmetic import compute_dtype, lion_update_
 
-# Elements updated at a time in eager mode: the temporaries of a slice stay in the cache.
-_SLICE = 1 << 16
+# Elements updated at a time in eager mode on the CPU: the temporaries of a slice stay in the cache.
+_SLICE = 1 << 18
+# Below this many elements the allocator is fast, and slices are not worth their bookkeeping.
+_SMALL = 1 << 14
+
+# Memory for temporaries by compute dtype, allocated once a step.
+Scratch = dict[torch.dtype, Tensor]
 
 
 class Lion(torch.optim.Optimizer):
@@ -131,6 +136,7 @@ class Lion(torch.optim.Optimizer):
                 group["skipped"] += 1
             return loss
 
+        scratch: Scratch = {}
         for group, schedule in zip(self.param_groups, self._schedules, strict=True):
             if schedule is not None:
                 group["lr"] = schedule(int(group["count"]))
@@ -140,7 +146,7 @@ class Lion(torch.optim.Optimizer):
             scalars = Scalars(group["lr"], b1, b2, wd)
             for p in group["params"]:
                 if p.grad is not None:
-                    self._update(p, group, scalars)
+                    self._update(p, group, scalars, scratch)
             group["count"] += 1
         return loss
 
@@ -154,16 +160,15 @@ class Lion(torch.optim.Optimizer):
             if p.grad is not None and p not in self.state:
                 self.state[p]["exp_avg"] = _zeros(p, group["momentum_dtype"])
 
-    def _update(self, p: Any, group: dict[str, Any], scalars: Scalars) -> None:
+    def _update(self, p: Any, group: dict[str, Any], scalars: Scalars, scratch: Scratch) -> None:
         if p.grad.is_sparse:
             raise DtypeError(
                 "a sparse gradient was given, and Lion moves every element by its momentum; use "
                 "dense gradients, as by nn.Embedding(..., sparse=False)."
             )
-        for x, g, m in _slices(p, p.grad, self.state[p]["exp_avg"]):
-            new_x, new_m = lion_update(x, -g if group["maximize"] else g, m, scalars)  # L-018
-            x.copy_(new_x)
-            m.copy_(new_m)
+        m = self.state[p]["exp_avg"]
+        for x, g, m_, rows in _slices(p, p.grad, m, scratch):
+            lion_update_(x, -g if group["maximize"] else g, m_, scalars, rows)  # L-018
 
     def _nonfinite(self) -> list[str]:
         """Names of the parameters whose gradient is not finite (L-019)."""
@@ -199,9 +204,18 @@ def _zeros(p: Tensor, momentum_dtype: str | None) -> Tensor:
     return torch.zeros_like(p, dtype=getattr(torch, momentum_dtype))
 
 
-def _slices(*tensors: Tensor) -> Iterable[tuple[Tensor, ...]]:
-    """The tensors in slices that fit a cache; whole where a compiler fuses, or nothing is flat."""
-    whole = tensors[0].numel() <= _SLICE or torch.compiler.is_compiling()
-    if whole or not all(t.is_contiguous() for t in tensors):
-        return [tensors]
-    return zip(*(t.view(-1).split(_SLICE) for t in tensors), strict=True)
+def _slices(
+    p: Tensor, g: Tensor, m: Tensor, scratch: Scratch
+) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor | None]]:
+    """Parameter, gradient, momentum and rows of scratch, in slices that fit the cache of a CPU."""
+    large = p.is_cpu and p.numel() > _SMALL and not torch.compiler.is_compiling()
+    flat = all(t.is_contiguous() and not t.is_complex() for t in (p, g, m))
+    if not (large and flat):  # a compiler fuses; a GPU has no use for slices
+        yield p, g, m, None
+        return
+    dtype = compute_dtype(p.dtype)
+    if dtype not in scratch:
+        scratch[dtype] = torch.empty(5, _SLICE, dtype=dtype)
+    xs, gs, ms = (t.view(-1).split(_SLICE) for t in (p, g, m))
+    for x, g_, m_ in zip(xs, gs, ms, strict=True):
+        yield x, g_, m_, scratch[dtype][:, : x.numel()]
