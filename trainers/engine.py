@@ -2,7 +2,6 @@
 
 import importlib
 import importlib.util
-import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -144,9 +143,6 @@ def backend_module(backend: str) -> Any:
             f"the {title} backend needs {', '.join(missing)}, not installed here: "
             f"{install_command(backend)}"
         )
-    # Idle threads sleep instead of spinning: a second busy process on the machine otherwise slows
-    # training several times over. OpenMP reads this once, when the framework is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         return importlib.import_module(f"lion_ports.trainers.{backend}.engine")
     except ImportError as error:
