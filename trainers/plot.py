@@ -84,7 +84,9 @@ def _draw_distances(axes: Any, events: list[list[dict[str, Any]]], runs: Sequenc
         both = [step for step in first if step in other]
         distances = [abs(other[step] - first[step]) for step in both]
         axes.plot(both, distances, color=f"C{number}", lw=1, label=f"{run.name} - {runs[0].name}")
-    axes.set_yscale("log")
+    # Logarithmic, down to the last bits of a float32 loss; equal losses stand at zero.
+    axes.set_yscale("symlog", linthresh=1e-7)
+    axes.set_ylim(bottom=0)
     axes.set_ylabel("distance of training losses")
 
 
