@@ -3,7 +3,7 @@
 import time
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from lion_ports.conformance.diagnosis import diagnose
 from lion_ports.conformance.observation import TouchedError, observe
 from lion_ports.conformance.protocol import UnsupportedError
-from lion_ports.conformance.trial import Case, Trial
+from lion_ports.conformance.trial import Case, Snapshot, Trial
 from lion_ports.conformance.verdict import Judgement, judge
 
 Level = Literal["bitwise", "faithful"]
@@ -65,8 +65,7 @@ def run_case(case: Case, make: Callable[[], Any], level: Level, *, flush: bool =
         if trial.refuse is not None:
             _judge_refusal(result, trial, make, level)
         else:
-            observed = observe(make, trial)
-            judgement = judge(trial, observed, flush=flush)
+            observed, judgement = examine(make, trial, flush=flush)
             _conclude(result, judgement, level)
             if result.failed:
                 result.diagnosis = diagnose(trial, observed, flush=flush)
@@ -82,6 +81,21 @@ def run_case(case: Case, make: Callable[[], Any], level: Level, *, flush: bool =
     return result
 
 
+def examine(
+    make: Callable[[], Any], trial: Trial, *, flush: bool = False
+) -> tuple[list[Snapshot], Judgement]:
+    """Replay a trial on fresh implementations from ``make``: what was seen, and its judgement.
+
+    Raises:
+        TouchedError: a gradient was written to (L-003).
+        UnsupportedError: the implementation does not offer what the trial needs.
+    """
+    observed, uninterrupted = observe(make, trial), None
+    if trial.restart_at is not None:
+        uninterrupted = observe(make, replace(trial, restart_at=None))
+    return observed, judge(trial, observed, flush=flush, uninterrupted=uninterrupted)
+
+
 def _judge_refusal(result: Result, trial: Trial, make: Callable[[], Any], level: Level) -> None:
     """A refusal is an exception; only the level "bitwise" insists on it (validation is L-020)."""
     implementation = make()
@@ -94,8 +108,9 @@ def _judge_refusal(result: Result, trial: Trial, make: Callable[[], Any], level:
     except (ValueError, TypeError, AssertionError, UnsupportedError):
         result.outcome = "EXACT"
         return
-    result.detail = f"{settings} was accepted"
+    what = ", ".join(f"{k}={v}" for k, v in (trial.refuse or {}).items()) or "integer parameters"
     result.outcome = "FAIL" if level == "bitwise" else UNSUPPORTED
+    result.detail = f"{what} came through" if level == "bitwise" else f"refusing {what}"
 
 
 def _conclude(result: Result, judgement: Judgement, level: Level) -> None:

@@ -66,13 +66,26 @@ def reference_run(trial: Trial, *, flush: bool = False) -> list[Snapshot]:
     return snapshots
 
 
-def judge(trial: Trial, observed: list[Snapshot], *, flush: bool = False) -> Judgement:
-    """Judge the snapshots of an implementation, one before the first step and one after each."""
+def judge(
+    trial: Trial,
+    observed: list[Snapshot],
+    *,
+    flush: bool = False,
+    uninterrupted: list[Snapshot] | None = None,
+) -> Judgement:
+    """Judge the snapshots of an implementation, one before the first step and one after each.
+
+    A trial with a restart needs the same implementation's ``uninterrupted`` snapshots as well: to
+    be faithful is then to go on exactly as without the restart (L-021).
+    """
     expected = reference_run(trial, flush=flush)
     bitwise, max_ulp = _compare(trial, observed, expected, same)
     structural = _structure(observed, expected)
     if structural is not None:
         return Judgement(structural, structural, max_ulp, 0)
+    if uninterrupted is not None:
+        restarted, _ = _compare(trial, observed, uninterrupted, same)
+        return Judgement(bitwise, restarted, max_ulp, 0)
     if trial.exact:  # every right way gives these numbers; the sign of a zero is left open
         exact, _ = _compare(trial, observed, expected, np.equal)
         return Judgement(bitwise, exact, max_ulp, 0)
