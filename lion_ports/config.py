@@ -3,7 +3,8 @@
 import difflib
 import math
 import numbers
-from collections.abc import Callable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import wraps
 from inspect import signature
@@ -121,26 +122,27 @@ class LionConfig:
             ),
             *_choice_problems("maximize", self.maximize, (False, True)),
             *_choice_problems("nonfinite", self.nonfinite, get_args(Nonfinite)),
+            *self._peak_problems(),
         ]
-        if not problems:
-            problems = self._peak_problems()
         if problems:
             raise ConfigError(*problems)
         object.__setattr__(self, "betas", tuple(self.betas))
 
     def _peak_problems(self) -> list[str]:
         """``lr_peak`` makes sense only for independent decay, which cannot do without it."""
-        if self.decay == "coupled":
+        if self.decay != "independent":
             if self.lr_peak is None:
                 return []
             return [f"lr_peak = {self.lr_peak!r} has no effect without decay='independent'"]
         peak = self.lr if self.lr_peak is None else self.lr_peak
         if callable(peak):
             return ["decay='independent' with a schedule needs lr_peak, the schedule's largest lr"]
-        if math.isfinite(peak) and peak > 0:
-            object.__setattr__(self, "lr_peak", float(peak))
-            return []
-        return [f"decay='independent' needs lr_peak > 0, and {peak!r} was given"]
+        if not _is_traced(peak):
+            peak = _plain(peak)
+            if not (_is_number(peak) and sys.float_info.min <= peak < math.inf):
+                return [f"decay='independent' needs lr_peak > 0, and {peak!r} was given"]
+        object.__setattr__(self, "lr_peak", peak)
+        return []
 
     def scalars(self, lr: Any, *, decays: bool = True) -> Scalars:
         """The scalars of a step with learning rate ``lr``; ``decays=False`` for a masked one."""
@@ -189,6 +191,27 @@ def _number_problems(name: str, value: Any) -> list[str]:
     if _is_number(plain) and math.isfinite(plain) and plain >= 0:
         return []
     return [f"{name} = {value!r} is not a finite number >= 0"]
+
+
+def checked_rate(lr: Any) -> Any:
+    """What a schedule gave, if it is a learning rate (L-015, L-020).
+
+    Raises:
+        ConfigError: it is negative, not finite, or not a number.
+    """
+    if problems := _number_problems("lr", lr):
+        raise ConfigError(*problems)
+    return lr
+
+
+def misspelt(names: Iterable[str]) -> list[str]:
+    """A problem for each name that is nearly, but not quite, that of a setting."""
+    known = [field.name for field in fields(LionConfig)]
+    return [
+        _unknown(name, known)
+        for name in names
+        if name not in known and difflib.get_close_matches(name, known, 1, cutoff=0.85)
+    ]
 
 
 def _lr_problems(lr: Any) -> list[str]:

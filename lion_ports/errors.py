@@ -1,6 +1,7 @@
 """The errors of lion-ports. Each message says what was given, what is allowed and what to do."""
 
 from collections.abc import Iterable
+from typing import Any, Self
 
 
 class LionError(Exception):
@@ -17,16 +18,29 @@ class ConfigError(LionError, ValueError):
 
 
 class DtypeError(LionError, TypeError):
-    """A parameter's dtype is not one that Lion can update (L-005)."""
+    """A parameter's dtype is not one that Lion can update (L-005), or a gradient is sparse."""
+
+    @classmethod
+    def of(cls, name: str, dtype: object) -> Self:
+        """The error for the parameter ``name``; without a name, for a parameter."""
+        return cls(
+            f"{name or 'a parameter'} has dtype {dtype}, which Lion cannot update; it needs "
+            "bfloat16, float16, float32, float64 or complex parameters. Leave this one out, or "
+            "convert it."
+        )
 
 
 class NonFiniteError(LionError, ArithmeticError):
     """``nonfinite="raise"`` met a gradient with NaN or infinity; nothing has moved (L-019)."""
 
-    def __init__(self, names: Iterable[str]) -> None:
-        self.names = tuple(names)
+    def __init__(self, names: Iterable[str], note: str = "") -> None:
+        self.names, self.note = tuple(names), note
         listed = ", ".join(self.names[:5]) + (", ..." if len(self.names) > 5 else "")
         super().__init__(
             f"the gradient of {listed} has NaN or infinity; parameters and momentum are as they "
-            "were before the step. Find the cause, or choose nonfinite='skip' or 'propagate'."
+            f"were before the step{note}. Find the cause, or choose nonfinite='skip' or "
+            "'propagate'."
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.names, self.note)

@@ -1,5 +1,6 @@
 """The paper's hyperparameters as data, and the rule to derive Lion's from AdamW's."""
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -104,14 +105,15 @@ def from_adamw(lr: float, weight_decay: float, ratio: float = 10.0) -> dict[str,
         ``{"lr": ..., "weight_decay": ...}``, ready for ``LionConfig(**...)``.
 
     Raises:
-        ConfigError: if ``lr`` or ``ratio`` is not above 0, or ``weight_decay`` is below 0.
+        ConfigError: if ``lr`` or ``ratio`` is not above 0, or ``weight_decay`` is below 0, or one
+            of them is not finite.
 
     >>> from_adamw(lr=2.0**-10, weight_decay=0.125, ratio=8)
     {'lr': 0.0001220703125, 'weight_decay': 1.0}
     """
-    if not (lr > 0 and ratio > 0 and weight_decay >= 0):
+    if not (0 < lr < math.inf and 0 < ratio < math.inf and 0 <= weight_decay < math.inf):
         raise ConfigError(
-            f"from_adamw needs lr > 0, weight_decay >= 0 and ratio > 0, and was given lr={lr!r}, "
-            f"weight_decay={weight_decay!r}, ratio={ratio!r}"
+            f"from_adamw needs finite lr > 0, weight_decay >= 0 and ratio > 0, and was given "
+            f"lr={lr!r}, weight_decay={weight_decay!r}, ratio={ratio!r}"
         )
     return {"lr": lr / ratio, "weight_decay": weight_decay * ratio}

@@ -16,7 +16,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from lion_ports.config import LionConfig, Scalars
+from lion_ports.config import LionConfig, Scalars, checked_rate
 from lion_ports.errors import DtypeError, NonFiniteError
 
 Array = NDArray[Any]
@@ -39,19 +39,17 @@ class State(NamedTuple):
     momentum: dict[str, Array]
 
 
-def compute_dtype(dtype: DTypeLike) -> type[np.floating[Any]]:
+def compute_dtype(dtype: DTypeLike, name: str = "") -> type[np.floating[Any]]:
     """The dtype to compute in: float64 for float64 parameters, else float32 (L-005).
 
     Raises:
-        DtypeError: for integers, booleans and whatever else is not a floating-point parameter.
+        DtypeError: for integers, booleans and whatever else is not a floating-point parameter;
+            the message calls it ``name``.
     """
     try:
         return _COMPUTE[np.dtype(dtype)]
     except (KeyError, TypeError):
-        raise DtypeError(
-            f"a parameter of dtype {dtype} cannot be updated; Lion needs bfloat16, float16, "
-            "float32, float64 or complex parameters. Leave this one out, or convert it."
-        ) from None
+        raise DtypeError.of(name, dtype) from None
 
 
 def widen(array: Array, dtype: DTypeLike) -> Array:
@@ -134,7 +132,7 @@ def init(params: Arrays, config: LionConfig) -> State:
     """
     momentum = {}
     for name, x in params.items():
-        compute_dtype(x.real.dtype)
+        compute_dtype(x.real.dtype, name)
         momentum[name] = np.zeros(x.shape, _storage(x.dtype, config))
     return State(0, 0, momentum)
 
@@ -175,7 +173,8 @@ def step(
             return dict(params), state._replace(skipped=state.skipped + 1)
 
     if lr is None:
-        lr = float(config.lr(state.count) if callable(config.lr) else config.lr)  # L-015
+        lr = config.lr(state.count) if callable(config.lr) else config.lr  # L-015
+        lr = float(checked_rate(lr))
     new_params, momentum = dict(params), dict(state.momentum)
     for name, g in present.items():
         scalars = config.scalars(lr, decays=mask is None or mask[name])

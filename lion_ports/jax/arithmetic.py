@@ -22,19 +22,17 @@ _COMPUTE = {
 _BITS = {2: jnp.int16, 4: jnp.int32, 8: jnp.int64}
 
 
-def compute_dtype(dtype: Any) -> Any:
+def compute_dtype(dtype: Any, name: str = "") -> Any:
     """The dtype to compute in: float64 for float64 parameters, else float32 (L-005).
 
     Raises:
-        DtypeError: for integers, booleans and whatever else is not a floating-point parameter.
+        DtypeError: for integers, booleans and whatever else is not a floating-point parameter;
+            the message calls it ``name``.
     """
     try:
         return jnp.dtype(_COMPUTE[jnp.dtype(dtype).name])
     except KeyError:
-        raise DtypeError(
-            f"a parameter of dtype {dtype} cannot be updated; Lion needs bfloat16, float16, "
-            "float32, float64 or complex parameters. Leave this one out, or convert it."
-        ) from None
+        raise DtypeError.of(name, dtype) from None
 
 
 def widen(array: Array, dtype: Any) -> Array:

@@ -1,6 +1,7 @@
 """Lion as an optax transform and as one in-place step."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -51,7 +52,11 @@ def lion(
         m' &= \beta_2 m + (1 - \beta_2) g
 
     Its updates are float32 for bfloat16 and float16 parameters, so that ``optax.apply_updates``
-    rounds once (L-008). To update in place under donation use :func:`fused_lion`.
+    rounds once (L-008); wrappers that need updates of the parameters' dtype, such as
+    ``optax.apply_if_finite``, do not take them. ``optax.inject_hyperparams`` makes float32 arrays
+    of all numbers, and ``1-b`` would be formed from them: give it
+    ``static_args=("b1", "b2", "weight_decay")`` to keep L-006. To update in place under donation
+    use :func:`fused_lion`.
 
     Args:
         learning_rate: a number >= 0, a scalar array, or a schedule ``count -> lr`` (L-015).
@@ -65,7 +70,8 @@ def lion(
         lr_peak: what independent decay divides by; None: ``learning_rate``, if it is a number.
         maximize: ascend (L-018).
         nonfinite: ``"propagate"``, ``"skip"`` (counted in ``state.skipped``) or ``"raise"``; inside
-            ``jax.jit`` the error comes out of a callback, as a JaxRuntimeError (L-019).
+            ``jax.jit`` the error comes out of a callback, as a JaxRuntimeError, and what was
+            donated to the failed step is gone (L-019).
 
     Raises:
         ConfigError: a setting is out of its range or unknown.
@@ -164,20 +170,21 @@ def fused_lion(
 def _config(
     lr: Any, b1: float, b2: float, mu_dtype: Any, weight_decay: float, **options: Any
 ) -> LionConfig:
-    momentum_dtype: Any = None if mu_dtype is None else jnp.dtype(mu_dtype).name
+    named = mu_dtype is None or isinstance(mu_dtype, str)
+    momentum_dtype = mu_dtype if named else jnp.dtype(mu_dtype).name
     return LionConfig(lr, (b1, b2), weight_decay, momentum_dtype=momentum_dtype, **options)
 
 
 def _init(params: Any, config: LionConfig) -> LionState:
     """L-002, L-016: zeros made from the parameters; a complex momentum stays complex."""
 
-    def zeros(x: Any) -> Array:
-        compute_dtype(jnp.asarray(x).dtype)
+    def zeros(path: Any, x: Any) -> Array:
+        compute_dtype(jnp.asarray(x).dtype, _name(path))
         return jnp.zeros_like(x, dtype=None if jnp.iscomplexobj(x) else config.momentum_dtype)
 
     # Two zeros, because one buffer cannot be donated twice.
     count, skipped = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)
-    return LionState(count, jax.tree.map(zeros, params), skipped)
+    return LionState(count, jax.tree.map_with_path(zeros, params), skipped)
 
 
 def _step(
@@ -222,17 +229,23 @@ def _step(
 def _all_finite(grads: Any, config: LionConfig) -> Array:
     """Whether every gradient is finite; under ``nonfinite="raise"`` an error where one is not."""
     leaves = jax.tree_util.tree_leaves_with_path(grads)
-    names = [jax.tree_util.keystr(path) or "the parameter" for path, _ in leaves]
+    names = [_name(path) for path, _ in leaves]
     finite = jnp.asarray([jnp.isfinite(g).all() for _, g in leaves], bool)
 
-    def check(finite: Any) -> Any:
+    def check(finite: Any, note: str = "") -> Any:
         if not finite.all():
-            raise NonFiniteError(n for n, ok in zip(names, finite, strict=True) if not ok)
+            bad = (n for n, ok in zip(names, finite, strict=True) if not ok)
+            raise NonFiniteError(bad, note)
         return finite.all()
 
     if config.nonfinite == "skip":
         return finite.all()
     if isinstance(finite, jax.core.Tracer):
+        check = partial(check, note=", unless their buffers were donated, which frees them")
         ok: Array = jax.pure_callback(check, jax.ShapeDtypeStruct((), bool), finite)
         return ok
     return jnp.asarray(check(jax.device_get(finite)))
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path) or "the parameter"

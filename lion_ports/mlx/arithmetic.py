@@ -14,19 +14,17 @@ _COMPUTE = {
 }
 
 
-def compute_dtype(dtype: mx.Dtype) -> mx.Dtype:
+def compute_dtype(dtype: mx.Dtype, name: str = "") -> mx.Dtype:
     """The dtype to compute in: float64 for float64 parameters, else float32 (L-005).
 
     Raises:
-        DtypeError: for integers, booleans and whatever else is not a floating-point parameter.
+        DtypeError: for integers, booleans and whatever else is not a floating-point parameter;
+            the message calls it ``name``.
     """
     try:
         return _COMPUTE[dtype]
     except KeyError:
-        raise DtypeError(
-            f"a parameter of dtype {dtype} cannot be updated; Lion needs bfloat16, float16, "
-            "float32, float64 or complex parameters. Leave this one out, or convert it."
-        ) from None
+        raise DtypeError.of(name, dtype) from None
 
 
 def widen(array: mx.array, dtype: mx.Dtype) -> mx.array:

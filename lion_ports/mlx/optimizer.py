@@ -76,17 +76,21 @@ class Lion(Optimizer):
         )
         self._mask = mask
         self._lr_dtype = mx.float32
-        self._maybe_schedule("learning_rate", learning_rate)
+        if callable(learning_rate):
+            self._schedulers["learning_rate"] = learning_rate
+            learning_rate = learning_rate(self.step)
+        self.learning_rate = learning_rate
         if nonfinite == "skip":
             self.state["skipped"] = mx.array(0, mx.uint64)
 
     def init(self, parameters: Any) -> None:
         """Make a zero momentum beside every parameter that has none yet (L-002)."""
-        for _, x in tree_flatten(parameters):
-            if compute_dtype(x.dtype) == mx.float64 and self._lr_dtype != mx.float64:
-                self._lr_dtype = mx.float64
-                if not callable(self._config.lr):
-                    self.learning_rate = self._config.lr
+        dtypes = [compute_dtype(x.dtype, path) for path, x in tree_flatten(parameters)]
+        if mx.float64 in dtypes and self._lr_dtype != mx.float64:
+            self._lr_dtype = mx.float64
+            # The number as it was assigned, unless a state with another one was loaded since.
+            held = self.learning_rate
+            self.learning_rate = self._assigned if held is self._assigned_array else held
         super().init(parameters)
 
     def init_single(self, parameter: mx.array, state: dict[str, mx.array]) -> None:
@@ -104,7 +108,9 @@ class Lion(Optimizer):
 
     @learning_rate.setter
     def learning_rate(self, learning_rate: Any) -> None:
-        self.state["learning_rate"] = mx.array(learning_rate, self._lr_dtype)
+        self._assigned = learning_rate
+        self._assigned_array = mx.array(learning_rate, self._lr_dtype)
+        self.state["learning_rate"] = self._assigned_array
 
     @property
     def skipped(self) -> int:
@@ -119,8 +125,8 @@ class Lion(Optimizer):
         xs = tree_map(lambda g, x: x, gradients, parameters)
         self.init(xs)
         ok = self._all_finite(gradients)
-        for name, schedule in self._schedulers.items():
-            self.state[name] = schedule(self.step)
+        for schedule in self._schedulers.values():
+            self.learning_rate = schedule(self.step)
         self.state["step"] = _select(ok, self.step + 1, self.step)
         if "skipped" in self.state:
             skipped = self.state["skipped"]
@@ -143,7 +149,8 @@ class Lion(Optimizer):
         """Whether all gradients are finite; None where it does not matter (L-019)."""
         if self._config.nonfinite == "propagate":
             return None
-        named = [(path, mx.isfinite(g).all()) for path, g in tree_flatten(gradients)]
+        present = [(path, g) for path, g in tree_flatten(gradients) if g is not None]
+        named = [(path, mx.isfinite(g).all()) for path, g in present]
         if self._config.nonfinite == "raise":
             bad = [path for path, finite in named if not _value(finite)]
             if bad:

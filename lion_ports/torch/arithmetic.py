@@ -16,19 +16,17 @@ _COMPUTE = {
 }
 
 
-def compute_dtype(dtype: torch.dtype) -> torch.dtype:
+def compute_dtype(dtype: torch.dtype, name: str = "") -> torch.dtype:
     """The dtype to compute in: float64 for float64 parameters, else float32 (L-005).
 
     Raises:
-        DtypeError: for integers, booleans and whatever else is not a floating-point parameter.
+        DtypeError: for integers, booleans and whatever else is not a floating-point parameter;
+            the message calls it ``name``.
     """
     try:
         return _COMPUTE[dtype]
     except KeyError:
-        raise DtypeError(
-            f"a parameter of dtype {dtype} cannot be updated; Lion needs bfloat16, float16, "
-            "float32, float64 or complex parameters. Leave this one out, or convert it."
-        ) from None
+        raise DtypeError.of(name, dtype) from None
 
 
 def widen(array: Tensor, dtype: torch.dtype, out: Tensor | None = None) -> Tensor:

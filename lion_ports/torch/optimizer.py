@@ -14,10 +14,12 @@ from lion_ports.config import (
     MomentumDtype,
     Nonfinite,
     Scalars,
+    checked_rate,
     coupled_decay,
     known_settings,
+    misspelt,
 )
-from lion_ports.errors import DtypeError, NonFiniteError
+from lion_ports.errors import ConfigError, DtypeError, NonFiniteError
 from lion_ports.torch.arithmetic import compute_dtype, lion_update_
 
 # Elements updated at a time in eager mode on the CPU: the temporaries of a slice stay in the cache.
@@ -99,22 +101,37 @@ class Lion(torch.optim.Optimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group after checking its settings and the dtypes of its parameters."""
+        problems = misspelt(param_group)
+        if "nonfinite" in param_group:
+            problems.append("nonfinite is a setting of the optimizer, not of a parameter group")
+        if problems:
+            raise ConfigError(*problems)
         super().add_param_group(param_group)
         group = self.param_groups[-1]
+        lr = group["lr"]
         try:
-            config = LionConfig(**{field.name: group[field.name] for field in fields(LionConfig)})
-            for p in group["params"]:
-                compute_dtype(p.dtype)
+            self._complete(group)
+            for name, p in _named_parameters([group]):
+                compute_dtype(p.dtype, name)
+            if callable(lr):
+                group["lr"] = checked_rate(lr(0))
         except (ValueError, TypeError):
             self.param_groups.pop()
             raise
+        self._schedules.append(lr if callable(lr) else None)
+
+    def _complete(self, group: dict[str, Any]) -> None:
+        """Check a group's settings, and fill in what it does not have."""
+        group.pop("nonfinite", None)
+        names = [field.name for field in fields(LionConfig) if field.name != "nonfinite"]
+        settings = {name: group.setdefault(name, self.defaults[name]) for name in names}
+        config = LionConfig(**settings)
         group["betas"] = config.betas
         group["lr_peak"] = config.lr_peak
+        if not isinstance(group["lr"], Tensor) and hasattr(group["lr"], "item"):
+            group["lr"] = group["lr"].item()  # a scalar of another framework
         group.setdefault("count", torch.tensor(0))
         group.setdefault("skipped", torch.tensor(0))
-        self._schedules.append(group["lr"] if callable(group["lr"]) else None)
-        if callable(group["lr"]):
-            group["lr"] = group["lr"](0)
 
     @property
     def skipped(self) -> int:
@@ -129,6 +146,7 @@ class Lion(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
 
+        self._refuse_sparse()
         if self.defaults["nonfinite"] != "propagate" and (bad := self._nonfinite()):
             if self.defaults["nonfinite"] == "raise":
                 raise NonFiniteError(bad)
@@ -139,7 +157,7 @@ class Lion(torch.optim.Optimizer):
         scratch: Scratch = {}
         for group, schedule in zip(self.param_groups, self._schedules, strict=True):
             if schedule is not None:
-                group["lr"] = schedule(int(group["count"]))
+                group["lr"] = checked_rate(schedule(int(group["count"])))
             self._init_group(group)
             b1, b2 = group["betas"]
             wd = coupled_decay(group["weight_decay"], group["lr_peak"])
@@ -157,44 +175,59 @@ class Lion(torch.optim.Optimizer):
         the graph, where ``0 + y`` would become ``y``, which is another bit where ``y`` is -0.
         """
         for p in group["params"]:
-            if p.grad is not None and p not in self.state:
+            if p.grad is not None and "exp_avg" not in self.state[p]:
                 self.state[p]["exp_avg"] = _zeros(p, group["momentum_dtype"])
 
     def _update(self, p: Any, group: dict[str, Any], scalars: Scalars, scratch: Scratch) -> None:
-        if p.grad.is_sparse:
-            raise DtypeError(
-                "a sparse gradient was given, and Lion moves every element by its momentum; use "
-                "dense gradients, as by nn.Embedding(..., sparse=False)."
-            )
         m = self.state[p]["exp_avg"]
         for x, g, m_, rows in _slices(p, p.grad, m, scratch):
             lion_update_(x, -g if group["maximize"] else g, m_, scalars, rows)  # L-018
 
+    def _refuse_sparse(self) -> None:
+        for name, p in _named_parameters(self.param_groups):
+            if p.grad is not None and p.grad.is_sparse:
+                raise DtypeError(
+                    f"the gradient of {name} is sparse, and Lion moves every element by its "
+                    "momentum; use dense gradients, as by nn.Embedding(..., sparse=False)."
+                )
+
     def _nonfinite(self) -> list[str]:
         """Names of the parameters whose gradient is not finite (L-019)."""
-        named = [pair for pair in self._named_parameters() if pair[1].grad is not None]
+        named = [(n, p) for n, p in _named_parameters(self.param_groups) if p.grad is not None]
         if not named:
             return []
         finite = torch.stack([p.grad.isfinite().all() for _, p in named]).tolist()
         return [name for (name, _), ok in zip(named, finite, strict=True) if not ok]
 
-    def _named_parameters(self) -> Iterator[tuple[str, Any]]:
-        for i, group in enumerate(self.param_groups):
-            unnamed = [f"parameter {j} of group {i}" for j in range(len(group["params"]))]
-            yield from zip(group.get("param_names", unnamed), group["params"], strict=True)
-
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load a state, keeping the saved momentum's dtype, which torch would cast (L-016)."""
-        super().load_state_dict(state_dict)
-        saved_ids = chain.from_iterable(g["params"] for g in state_dict["param_groups"])
+        seen: list[dict[str, Any]] = []
+        # The last hook sees what the others have made of the state.
+        last = self.register_load_state_dict_pre_hook(lambda _, state: seen.append(state))
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            last.remove()
+        saved_ids = chain.from_iterable(g["params"] for g in seen[0]["param_groups"])
         params = chain.from_iterable(g["params"] for g in self.param_groups)
         for saved_id, p in zip(saved_ids, params, strict=True):
-            if saved_id in state_dict["state"]:
-                saved = state_dict["state"][saved_id]["exp_avg"]
+            if saved_id in seen[0]["state"]:
+                saved = seen[0]["state"][saved_id]["exp_avg"]
                 self.state[p]["exp_avg"] = saved.to(p.device, copy=True)
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"_schedules": self._schedules}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        for group in self.param_groups:  # a state of another Lion lacks some settings
+            self._complete(group)
+
+
+def _named_parameters(groups: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
+    for i, group in enumerate(groups):
+        unnamed = [f"parameter {j} of group {i}" for j in range(len(group["params"]))]
+        yield from zip(group.get("param_names", unnamed), group["params"], strict=True)
 
 
 def _zeros(p: Tensor, momentum_dtype: str | None) -> Tensor:

@@ -1,6 +1,7 @@
 """Settings, their errors, the paper's presets, and what importing the package imports."""
 
 import math
+import pickle
 import subprocess
 import sys
 
@@ -33,6 +34,9 @@ def test_defaults_are_the_papers():
         ({"lr_peak": 1e-3}, "lr_peak = 0.001 has no effect without decay='independent'"),
         ({"decay": "independent", "lr": 0.0}, "needs lr_peak > 0, and 0.0 was given"),
         ({"decay": "independent", "lr": lambda step: 1.0}, "schedule needs lr_peak"),
+        ({"decay": "independent", "lr_peak": "x"}, "needs lr_peak > 0, and 'x' was given"),
+        ({"decay": "independent", "lr_peak": 1e-320}, "needs lr_peak > 0, and 1e-320"),
+        ({"weight_decay": -1, "lr_peak": 1e-3}, "2 problems: .*; lr_peak = 0.001 has no effect"),
     ],
 )
 def test_bad_settings_are_refused_with_what_came_and_what_is_allowed(settings, sentence):
@@ -85,6 +89,13 @@ def test_from_adamw_keeps_the_strength_of_the_decay():
     assert math.isclose(lion["lr"] * lion["weight_decay"], 3e-4 * 0.1)
     with pytest.raises(ConfigError, match="ratio=0"):
         from_adamw(3e-4, 0.1, ratio=0)
+    with pytest.raises(ConfigError, match="finite"):
+        from_adamw(math.inf, 0.1)
+
+
+def test_errors_survive_pickling():
+    for error in (lion_ports.NonFiniteError(["weight"]), ConfigError("a", "b")):
+        assert str(pickle.loads(pickle.dumps(error))) == str(error)
 
 
 @pytest.mark.parametrize(

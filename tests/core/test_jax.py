@@ -11,7 +11,13 @@ jax = pytest.importorskip("jax", reason="needs the extra 'jax'")
 optax = pytest.importorskip("optax", reason="needs the extra 'jax'")
 jnp = jax.numpy
 
-from lion_ports import ConfigError, DtypeError, NonFiniteError  # noqa: E402
+from lion_ports import (  # noqa: E402
+    ConfigError,
+    DtypeError,
+    LionConfig,
+    NonFiniteError,
+    reference,
+)
 from lion_ports.jax import fused_lion, lion, scale_by_lion  # noqa: E402
 
 
@@ -96,6 +102,39 @@ def test_lion_works_in_chain_inject_hyperparams_multisteps_and_scan():
         assert moved["w"].dtype == params["w"].dtype
 
 
+def test_inject_hyperparams_with_static_betas_keeps_every_bit():
+    static = ("b1", "b2", "weight_decay")
+    injected = optax.inject_hyperparams(lion, static_args=static, hyperparam_dtype=jnp.float32)(
+        learning_rate=1e-2, weight_decay=0.1
+    )
+    config = LionConfig(lr=np.float32(1e-2), weight_decay=0.1)
+    params = arrays(4)
+    state = injected.init(params)
+    due = {n: np.asarray(x) for n, x in params.items()}
+    due_state = reference.init(due, config)
+    for i in range(5):
+        grads = arrays(20 + i)
+        with jax.numpy_dtype_promotion("standard"):
+            updates, state = jax.jit(injected.update)(grads, state, params)
+            params = jax.jit(optax.apply_updates)(params, updates)
+        due, due_state = reference.step(
+            due, {n: np.asarray(g) for n, g in grads.items()}, due_state, config
+        )
+    assert all(np.array_equal(params[n], due[n]) for n in due)
+    momentum = state.inner_state.mu
+    assert all(np.array_equal(momentum[n], due_state.momentum[n]) for n in due)
+
+
+def test_independent_decay_can_be_injected():
+    injected = optax.inject_hyperparams(lion, static_args=("decay",))(
+        learning_rate=1e-2, weight_decay=0.1, decay="independent", lr_peak=1e-2
+    )
+    params = arrays(4)
+    with jax.numpy_dtype_promotion("standard"):
+        updates, _ = jax.jit(injected.update)(params, injected.init(params), params)
+    assert jnp.isfinite(updates["w"]).all()
+
+
 def test_scale_by_lion_and_lion_agree():
     params = arrays(5)
     chain = optax.chain(scale_by_lion(), optax.scale_by_learning_rate(2.0**-6))
@@ -114,6 +153,11 @@ def test_masks_may_be_trees_prefixes_or_functions():
         moved, _ = optimizer.step(params, zero, optimizer.init(params))
         assert jnp.array_equal(moved["b"], params["b"])
         assert jnp.allclose(moved["w"], 0.75 * params["w"])
+    deep = {"layer": params, "head": jnp.ones(3)}
+    prefix = fused_lion(0.5, weight_decay=0.5, mask={"layer": False, "head": True})
+    moved, _ = prefix.step(deep, jax.tree.map(jnp.zeros_like, deep), prefix.init(deep))
+    assert jnp.array_equal(moved["layer"]["w"], params["w"])
+    assert jnp.array_equal(moved["head"], 0.75 * deep["head"])
     nobody = fused_lion(0.5, weight_decay=0.5, mask=False)
     assert jnp.array_equal(nobody.step(params, zero, nobody.init(params))[0]["w"], params["w"])
 
@@ -137,6 +181,9 @@ def test_nonfinite_raise_outside_and_inside_jit():
     with pytest.raises(jax.errors.JaxRuntimeError, match=r"the gradient of \['b'\] has NaN"):
         jax.block_until_ready(jax.jit(optimizer.step)(params, grads, state))
     good, _ = jax.jit(optimizer.step)(params, arrays(9), state)
+    donated = jax.jit(optimizer.step, donate_argnums=(0, 2))
+    with pytest.raises(jax.errors.JaxRuntimeError, match="unless their buffers were donated"):
+        jax.block_until_ready(donated(arrays(8), grads, state))
     assert jnp.isfinite(good["w"]).all()
 
 
@@ -150,8 +197,10 @@ def test_nonfinite_skip_counts_and_keeps_the_count_of_updates():
 
 
 def test_integers_and_bad_settings_are_refused():
-    with pytest.raises(DtypeError, match="int32"):
+    with pytest.raises(DtypeError, match=r"\['x'\] has dtype int32"):
         lion().init({"x": jnp.ones(2, jnp.int32)})
+    with pytest.raises(ConfigError, match="momentum_dtype = 'bf16' is not one of"):
+        lion(mu_dtype="bf16")
     with pytest.raises(ConfigError, match="'weight_decy'; did you mean 'weight_decay'"):
         lion(weight_decy=0.1)
     with pytest.raises(ConfigError, match=r"betas\[0\] = 1.5"):

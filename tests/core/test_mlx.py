@@ -103,6 +103,8 @@ def test_nonfinite_skip_and_raise():
     skip = Lion(0.5, nonfinite="skip")
     assert skip.apply_gradients(gradients, parameters)["b"].item() == 1
     assert (skip.skipped, skip.step.item()) == (1, 0)
+    missing = skip.apply_gradients({"a": None, "b": mx.ones(1)}, parameters)
+    assert (missing["a"].item(), missing["b"].item()) == (1.0, 0.5)
     with pytest.raises(NonFiniteError, match="the gradient of a has NaN"):
         Lion(nonfinite="raise").apply_gradients(gradients, parameters)
 
@@ -122,8 +124,25 @@ def test_float64_parameters_get_a_float64_learning_rate():
     assert optimizer.learning_rate.item() == 0.1
 
 
+def test_an_assigned_or_loaded_learning_rate_outlives_float64_parameters():
+    parameters = {"w": mx.ones(1, mx.float64)}
+    assigned = Lion(0.1)
+    assigned.learning_rate = 0.3
+    assert assigned.apply_gradients(parameters, parameters)["w"].item() == 0.7
+    loaded = Lion(0.1)
+    loaded.state = {**loaded.state, "learning_rate": mx.array(0.25)}
+    assert loaded.apply_gradients(parameters, parameters)["w"].item() == 0.75
+
+
+def test_the_learning_rate_of_any_schedule_is_an_array():
+    optimizer = Lion(lambda step: 0.5)
+    moved = optimizer.apply_gradients({"w": mx.ones(1)}, {"w": mx.ones(1)})
+    assert moved["w"].item() == 0.5
+    assert isinstance(optimizer.learning_rate, mx.array)
+
+
 def test_integers_and_bad_settings_are_refused():
-    with pytest.raises(DtypeError, match="int32"):
+    with pytest.raises(DtypeError, match=r"w has dtype mlx\.core\.int32"):
         Lion().init({"w": mx.array([1, 2])})
     with pytest.raises(ConfigError, match="'weight_decy'; did you mean 'weight_decay'"):
         Lion(weight_decy=0.1)

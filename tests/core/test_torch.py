@@ -4,6 +4,7 @@ import copy
 import io
 import pickle
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
@@ -115,11 +116,13 @@ def test_nonfinite_skip_counts():
 
 
 def test_sparse_gradients_and_integer_parameters_are_refused():
-    p = parameter(1.0, 2.0)
+    first, p = parameter(1.0), parameter(1.0, 2.0)
     p.grad = torch.ones(2).to_sparse()
-    with pytest.raises(DtypeError, match="dense gradients"):
-        Lion([p]).step()
-    with pytest.raises(DtypeError, match="int64"):
+    for nonfinite in ("propagate", "skip"):
+        with pytest.raises(DtypeError, match=r"parameter 1 of group 0 is sparse.*dense gradients"):
+            Lion([first, p], lr=0.5, nonfinite=nonfinite).step()
+    assert first.item() == 1.0
+    with pytest.raises(DtypeError, match=r"parameter 0 of group 0 has dtype torch\.int64"):
         Lion([torch.ones(2, dtype=torch.int64)])
 
 
@@ -132,6 +135,57 @@ def test_slices_do_not_change_the_result():
     for x in (a, b):
         Lion([x, p, q], lr=0.5, weight_decay=0.1).step()
     assert torch.equal(a, b)
+
+
+def test_looking_at_the_state_does_no_harm():
+    p = parameter(1.0)
+    optimizer = Lion([p], lr=0.5)
+    assert optimizer.state[p] == {}
+    optimizer.step()
+    assert p.item() == 0.5
+
+
+def test_settings_of_a_group_are_known_and_its_own():
+    for group, words in (({"weight_decy": 1.0}, "did you mean"), ({"nonfinite": "skip"}, "not of")):
+        with pytest.raises(ConfigError, match=words):
+            Lion([{"params": [parameter(1.0)], "lr_scale": 0.5, **group}])
+
+
+def test_scalars_of_other_frameworks_are_learning_rates():
+    p = parameter(1.0)
+    Lion([p], lr=np.array(0.5)).step()
+    assert p.item() == 0.5
+
+
+def test_what_a_schedule_gives_is_checked():
+    optimizer = Lion([parameter(1.0)], lr=lambda step: 0.5 - step)
+    optimizer.step()
+    with pytest.raises(ConfigError, match=r"lr = -0\.5"):
+        optimizer.step()
+
+
+def test_a_state_of_another_lion_is_completed():
+    p = parameter(1.0)
+    group = {"lr": 0.25, "betas": (0.9, 0.99), "weight_decay": 0.0, "params": [0]}
+    other = {"state": {0: {"exp_avg": torch.tensor([-1.0])}}, "param_groups": [group]}
+    optimizer = Lion([p], lr=0.5)
+    optimizer.load_state_dict(other)
+    optimizer.step()
+    assert p.item() == 1.25
+
+
+def test_hooks_see_and_change_the_state_that_is_loaded():
+    p = parameter(1.0)
+    optimizer = Lion([p])
+    optimizer.step()
+    saved = optimizer.state_dict()
+
+    def cleared(optimizer, state):
+        return state | {"state": {0: {"exp_avg": torch.zeros(1)}}}
+
+    optimizer.register_load_state_dict_pre_hook(cleared)
+    optimizer.load_state_dict(saved)
+    assert optimizer.state[p]["exp_avg"].item() == 0
 
 
 def test_step_without_any_gradient_does_nothing():
