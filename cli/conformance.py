@@ -137,8 +137,8 @@ def run(
     from lion_ports.conformance.runner import run as run_cases
 
     cases = select(patterns)
-    if not cases:
-        _refuse(f"no case matches {', '.join(patterns)}; 'lion-conformance list' shows the cases")
+    if idle := [pattern for pattern in patterns if not select((pattern,))]:
+        _refuse(f"no case matches {', '.join(idle)}; 'lion-conformance list' shows the cases")
     if json_path is not None and not json_path.absolute().parent.is_dir():
         _refuse(f"--json {json_path}: there is no such folder; make it first")
     reports = []

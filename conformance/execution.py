@@ -60,15 +60,12 @@ def run_case(case: Case, make: Callable[[], Any], level: Level, *, flush: bool =
     """
     began = time.perf_counter()
     result = Result(case.id, case.rule, "ERROR")
+    trial = case.build()
     try:
-        trial = case.build()
         if trial.refuse is not None:
             _judge_refusal(result, trial, make, level)
         else:
-            observed, judgement = examine(make, trial, flush=flush)
-            _conclude(result, judgement, level)
-            if result.failed:
-                result.diagnosis = diagnose(trial, observed, flush=flush)
+            observed, uninterrupted = replay(make, trial)
     except UnsupportedError as error:
         result.outcome, result.detail = UNSUPPORTED, error.capability
     except TouchedError as error:
@@ -77,23 +74,27 @@ def run_case(case: Case, make: Callable[[], Any], level: Level, *, flush: bool =
     except Exception as error:  # whatever it is, it is the implementation's answer
         where = traceback.extract_tb(error.__traceback__)[-1]
         result.detail = f"{type(error).__name__}: {error} ({where.name}, line {where.lineno})"
+    else:
+        if trial.refuse is None:
+            judgement = judge(trial, observed, flush=flush, uninterrupted=uninterrupted)
+            _conclude(result, judgement, level)
+            if result.failed:
+                result.diagnosis = diagnose(trial, observed, flush=flush)
     result.seconds = round(time.perf_counter() - began, 4)
     return result
 
 
-def examine(
-    make: Callable[[], Any], trial: Trial, *, flush: bool = False
-) -> tuple[list[Snapshot], Judgement]:
-    """Replay a trial on fresh implementations from ``make``: what was seen, and its judgement.
+def replay(make: Callable[[], Any], trial: Trial) -> tuple[list[Snapshot], list[Snapshot] | None]:
+    """What is seen of a trial, and of the same without its restart, if it has one.
 
     Raises:
         TouchedError: a gradient was written to (L-003).
         UnsupportedError: the implementation does not offer what the trial needs.
     """
-    observed, uninterrupted = observe(make, trial), None
-    if trial.restart_at is not None:
-        uninterrupted = observe(make, replace(trial, restart_at=None))
-    return observed, judge(trial, observed, flush=flush, uninterrupted=uninterrupted)
+    observed = observe(make, trial)
+    if trial.restart_at is None:
+        return observed, None
+    return observed, observe(make, replace(trial, restart_at=None))
 
 
 def _judge_refusal(result: Result, trial: Trial, make: Callable[[], Any], level: Level) -> None:
@@ -105,12 +106,23 @@ def _judge_refusal(result: Result, trial: Trial, make: Callable[[], Any], level:
     params = {n: np.array(x) for n, x in trial.params.items()}
     try:
         implementation.construct(params, settings, None)
-    except (ValueError, TypeError, AssertionError, UnsupportedError):
-        result.outcome = "EXACT"
-        return
+        implementation.step({n: np.ones_like(x) for n, x in params.items()}, settings["lr"])
+    except (ValueError, TypeError, AssertionError, RuntimeError, UnsupportedError):
+        if all(np.array_equal(x, params[n]) for n, x in _parameters(implementation).items()):
+            result.outcome = "EXACT"
+            return
     what = ", ".join(f"{k}={v}" for k, v in (trial.refuse or {}).items()) or "integer parameters"
     result.outcome = "FAIL" if level == "bitwise" else UNSUPPORTED
     result.detail = f"{what} came through" if level == "bitwise" else f"refusing {what}"
+
+
+def _parameters(implementation: Any) -> dict[str, Any]:
+    """The parameters now; none where the constructor did not get so far."""
+    try:
+        parameters: dict[str, Any] = implementation.params()
+    except AttributeError:
+        return {}
+    return parameters
 
 
 def _conclude(result: Result, judgement: Judgement, level: Level) -> None:

@@ -113,6 +113,10 @@ MUTANTS: dict[str, Mutant] = {
         "the momentum starts at the first gradient",
         _update(wrong.with_inputs(wrong.first_gradient)),
     ),
+    "momentum-not-zero": Mutant(
+        "the momentum starts a little above zero",
+        lambda: Variant(begin=lambda m: m + np.array(1e-3).astype(m.dtype)),
+    ),
     "momentum-reset-by-zero": Mutant(
         "a zero gradient clears the momentum", _update(wrong.reset_by_zero)
     ),

@@ -86,7 +86,7 @@ def run(
     }
     while left:
         with _Worker({**request, "cases": left}) as worker:
-            running = ""
+            running, before = "", len(left)
             while left and (message := worker.read(case_seconds)):
                 if "refused" in message:
                     raise TargetError(message["refused"])
@@ -96,16 +96,14 @@ def run(
                 running = message.get("begin", running)
                 if "result" in message:
                     _add(report, Result(**message["result"]), on_result)
-                    left.remove(message["result"]["id"])
-            if left:
-                if not running:
-                    raise TargetError(f"--impl {impl} ended its process: {worker.last_words()}")
-                _add(
-                    report,
-                    Result(running, rules[running], "ERROR", detail=worker.last_words()),
-                    on_result,
-                )
+                    left.remove(running)
+                    running = ""
+            if running:
+                words = worker.last_words()
+                _add(report, Result(running, rules[running], "ERROR", detail=words), on_result)
                 left.remove(running)
+            if len(left) == before:
+                raise TargetError(f"--impl {impl} ended its process: {worker.last_words()}")
     return report
 
 

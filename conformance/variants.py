@@ -33,6 +33,8 @@ class Variant:
     update: Update = right_update
     # (config, mask) as given -> as obeyed
     obey: Callable[[LionConfig, Any], tuple[LionConfig, Any]] = lambda config, mask: (config, mask)
+    # a zero momentum -> what is started with
+    begin: Callable[[Array], Array] = lambda m: m
     # learning rates of all steps so far -> the one used
     rate: Callable[[list[float]], float] = lambda rates: rates[-1]
     # a missing gradient -> what is used in its place
@@ -56,7 +58,7 @@ class Variant:
         self.config, self.mask = self.obey(config, mask)
         self._params = {n: x.copy() for n, x in params.items()}
         momentum = reference.init(params, self.config).momentum
-        self._momentum = {self.slot(n, params[n]): m for n, m in momentum.items()}
+        self._momentum = {self.slot(n, params[n]): self.begin(m) for n, m in momentum.items()}
         self.rates: list[float] = []
 
     def step(self, grads: Mapping[str, Array | None], lr: float) -> None:

@@ -13,6 +13,7 @@ from lion_ports.config import LionConfig
 from lion_ports.conformance.adapters.target import Adapter, Target, TargetError, settings_of
 from lion_ports.conformance.protocol import Arrays, UnsupportedError
 
+# What optax calls the settings of the specification.
 _NAMES = {"lr": "learning_rate", "momentum_dtype": "mu_dtype"}
 
 
@@ -38,7 +39,9 @@ class Optax:
     def construct(self, params: Arrays, settings: Mapping[str, Any], mask: Any) -> None:
         """Make the transform; JAX needs its x64 mode for float64."""
         self._x64 = any(x.dtype in (np.float64, np.complex128) for x in params.values())
-        settings = _named(settings)
+        settings = dict(settings)
+        if "betas" in settings and "betas" not in self._target.rename:
+            settings["b1"], settings["b2"] = settings.pop("betas")
         if mask is not None:
             settings["mask"] = dict(mask)
         with jax.enable_x64(self._x64):
@@ -47,10 +50,10 @@ class Optax:
             self._state = self._init(self._params)
 
     def _build(self, settings: dict[str, Any]) -> None:
-        lr = settings.pop("learning_rate")
+        lr = settings.pop("lr")
 
         def transform(learning_rate: Any) -> Any:
-            return self._target.make(learning_rate=learning_rate, **settings)
+            return self._target.make(names=_NAMES, lr=learning_rate, **settings)
 
         transform(lr)  # with the number itself, which the transform may want to check
         # Without a dtype it would take that of the gradients, bfloat16 or complex.
@@ -103,18 +106,11 @@ class Fused(Optax):
     """lion_ports' in-place step."""
 
     def _build(self, settings: dict[str, Any]) -> None:
-        optimizer = self._target.make(**settings)
+        optimizer = self._target.make(names=_NAMES, **settings)
         self._init = optimizer.init
         self._step = optimizer.step
         if not self._target.spec.endswith("+eager"):
             self._step = jax.jit(optimizer.step, donate_argnums=(0, 2))
-
-
-def _named(settings: Mapping[str, Any]) -> dict[str, Any]:
-    named = {_NAMES.get(name, name): value for name, value in settings.items()}
-    if "betas" in named:
-        named["b1"], named["b2"] = named.pop("betas")
-    return named
 
 
 def _like(state: Any, params: dict[str, Any]) -> Any:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lion_ports.config import LionConfig
 from lion_ports.conformance.adapters.target import Adapter, Target, TargetError, settings_of
+from lion_ports.conformance.bits import DTYPES
 from lion_ports.conformance.protocol import Arrays, UnsupportedError
 
 
@@ -28,20 +29,21 @@ class Mlx:
 
     def __init__(self, target: Target) -> None:
         self._target = target
-        self._ours = target.module.startswith("lion_ports")
 
     def construct(self, params: Arrays, settings: Mapping[str, Any], mask: Any) -> None:
         """Make the optimizer; a mask becomes a predicate on the path."""
+        on_gpu = mx.default_device() == mx.Device(mx.gpu)
+        if on_gpu and any(x.dtype == np.float64 for x in params.values()):
+            raise UnsupportedError("float64, which MLX has on the cpu alone")
         settings = dict(settings)
-        settings["learning_rate"] = settings.pop("lr")
+        self._momentum_dtype = settings.get("momentum_dtype")
         if mask is not None:
             settings["mask"] = lambda path, parameter: mask[path]
-        self._optimizer = self._target.make(**settings)
+        self._optimizer = self._target.make(names={"lr": "learning_rate"}, **settings)
         self._params = {n: _tensor(x) for n, x in params.items()}
-        if self._ours:
-            self._optimizer.init(self._params)
         self._step = self._apply
         if self._target.compiled:
+            self._optimizer.init(self._params)  # mx.compile wants the whole state beforehand
             state = [self._optimizer.state]
             self._step = mx.compile(self._apply, inputs=state, outputs=state)
 
@@ -72,12 +74,18 @@ class Mlx:
             state = self._optimizer.state.get(name, {})
             same = {k: v for k, v in state.items() if v.shape == x.shape}
             if not state:
-                found[name] = np.zeros(x.shape, _array(x).dtype)
+                found[name] = np.zeros(x.shape, self._storage(_array(x).dtype))
             elif not same:
                 return None
             else:
                 found[name] = _array(same.get("m", next(iter(same.values()))))
         return found
+
+    def _storage(self, dtype: Any) -> Any:
+        """Of a momentum that has not been made yet."""
+        if self._momentum_dtype is None or dtype.kind == "c":
+            return dtype
+        return DTYPES[self._momentum_dtype]
 
     def load(self, params: Arrays, momentum: Arrays) -> None:
         """Go on from this state."""

@@ -17,6 +17,8 @@ def adapt(target: Target, device: str) -> Adapter:
     if device != "cpu":
         raise TargetError(f"--impl {target.spec} runs on the cpu; --device {device} does not apply")
     if target.kind == "numpy":
+        if target.kwargs or target.rename:
+            raise TargetError("--kwarg and --rename do not apply to the reference")
         return Adapter(target, Reference, device=device)
     target.load()
     return Adapter(target, lambda: Python(target.make()), device=device)

@@ -13,7 +13,7 @@ from lion_ports.config import LionConfig
 from lion_ports.conformance.protocol import UnsupportedError
 from lion_ports.errors import LionError
 
-CORE = ("lr", "learning_rate", "betas", "b1", "b2", "weight_decay")
+CORE = ("lr", "betas", "b1", "b2", "weight_decay")
 """Settings that every Lion has; whatever else it does not take is an option it does not offer."""
 
 BUILT_IN: dict[str, tuple[str, str, str, str]] = {
@@ -89,20 +89,31 @@ class Target:
             )
         return made
 
-    def make(self, *args: Any, **settings: Any) -> Any:
+    def make(self, *args: Any, names: Mapping[str, str] | None = None, **settings: Any) -> Any:
         """Construct it with these settings under its own names.
+
+        Args:
+            args: what comes before the settings.
+            names: what its framework calls a setting; ``--rename`` comes before that.
+            settings: by the specification's names.
 
         Raises:
             UnsupportedError: it has no argument for one of the options.
         """
         made = self.load()
-        given = {**self.kwargs}
-        for name, value in settings.items():
-            theirs = self.rename.get(name, name)
-            if name not in CORE and not _takes(made, theirs):
+        names = {**(names or {}), **self.rename}
+        options = {names.get(name, name): name for name in settings if name not in CORE}
+        for theirs, name in options.items():
+            if not _takes(made, theirs):
                 raise UnsupportedError(f"option {name}")
-            given[theirs] = value
-        return made(*args, **given)
+        given = {**self.kwargs, **{names.get(name, name): v for name, v in settings.items()}}
+        try:
+            return made(*args, **given)
+        except TypeError as error:  # a function that passes its **arguments on finds out late
+            unknown = [name for theirs, name in options.items() if f"'{theirs}'" in str(error)]
+            if "unexpected keyword" in str(error) and unknown:
+                raise UnsupportedError(f"option {unknown[0]}") from error
+            raise
 
 
 class Adapter:
@@ -149,4 +160,5 @@ def settings_of(config: LionConfig, *, defaults: bool) -> dict[str, Any]:
 
 
 def _takes(made: Callable[..., Any], name: str) -> bool:
-    return name in inspect.signature(made).parameters
+    parameters = inspect.signature(made).parameters
+    return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())

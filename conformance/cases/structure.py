@@ -140,7 +140,7 @@ CASES = [
         "L-002",
         "The momentum starts at zero, not at the first gradient.",
         _first_gradient,
-        ("momentum-from-gradient", "first-step-skipped"),
+        ("momentum-from-gradient", "momentum-not-zero", "first-step-skipped"),
     ),
     *(
         Case(

@@ -176,6 +176,8 @@ def test_running_no_judged_case_does_not_conform(folder):
     ("arguments", "words"),
     [
         (("--case", "nothing-*"), "no case matches nothing-*"),
+        (("--case", "basic-*", "--case", "typo-*"), "no case matches typo-*"),
+        (("--impl", "numpy", "--kwarg", "lr=1"), "do not apply to the reference"),
         (("--impl", "tensorflow"), "neither one of numpy, torch"),
         (("--impl", "python:absent:make"), "the module 'absent' cannot be imported"),
         (("--impl", "python:mine:Absent"), "no class or function 'Absent'"),
@@ -227,3 +229,50 @@ def test_a_torch_class_with_other_names_and_an_argument(tmp_path):
     assert wrong.returncode == 1
     assert "behaves as `step-added`" in wrong.stdout
     assert "--rename lr=learning_rate --kwarg flip=true --case basic-first-step" in wrong.stdout
+
+
+OPTAX = """
+import optax
+
+def renamed(step_size, b1=0.9, b2=0.99, weight_decay=0.0):
+    return optax.lion(step_size, b1, b2, weight_decay=weight_decay)
+
+def passing_on(learning_rate, **options):
+    return optax.lion(learning_rate, **options)
+"""
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        ("--impl", "optax:theirs:renamed", "--rename", "lr=step_size"),
+        ("--impl", "optax:theirs:passing_on"),
+    ],
+)
+def test_optax_functions_with_other_names_or_any_arguments(tmp_path, target):
+    pytest.importorskip("optax", reason="needs the extra 'jax'")
+    (tmp_path / "theirs.py").write_text(OPTAX)
+    cases = ("--case", "basic-normal", "--case", "decay-random", "--case", "option-maximize")
+    done = run("run", *target, *cases, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "not offered: option maximize" in done.stdout
+
+
+def test_a_process_that_ends_between_two_cases_does_not_lose_the_others(folder, monkeypatch):
+    source = (
+        (folder / "mine.py").read_text()
+        + """
+class Leaving(Mine):
+    count = 0
+    def __init__(self):
+        Leaving.count += 1
+        if Leaving.count > 1:
+            os._exit(0)
+"""
+    )
+    (folder / "mine.py").write_text(source)
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)
+    report = runner.run("python:mine:Leaving", select(("basic-*",)), "faithful")
+    assert len(report.cases) == len(select(("basic-*",)))
+    assert {case.outcome for case in report.cases} == {"EXACT", "ERROR"}

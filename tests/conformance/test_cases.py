@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lion_ports.conformance.bound import K_MIX, K_MOVE
 from lion_ports.conformance.cases import CASES, select
 from lion_ports.conformance.mutants import MUTANTS
 from lion_ports.conformance.trial import CATEGORIES
-from lion_ports.conformance.verdict import K_MIX, K_MOVE
 
 SPEC = (Path(__file__).parents[2] / "docs" / "spec.md").read_text()
 RULE = re.compile(r"^### (L-\d{3}) .*?(?=^##|\Z)", re.MULTILINE | re.DOTALL)

@@ -5,11 +5,12 @@ from functools import cache
 import pytest
 
 from lion_ports.conformance.cases import CASES
-from lion_ports.conformance.execution import examine, run_case
+from lion_ports.conformance.execution import replay, run_case
 from lion_ports.conformance.mutants import MUTANTS
 from lion_ports.conformance.rewritings import all_rewritings, rewriting
 from lion_ports.conformance.trial import generator
 from lion_ports.conformance.variants import Variant
+from lion_ports.conformance.verdict import judge
 
 # Streams of a few steps and few elements; the others are run by the slow tests.
 SMALL = [case for case in CASES.values() if case.category not in ("errors", "long")]
@@ -25,7 +26,8 @@ def failures(make, cases, level="faithful"):
     """Ids of the cases that an implementation fails, without a diagnosis."""
     failed = []
     for case in cases:
-        _, judgement = examine(make, trial(case.id))
+        observed, uninterrupted = replay(make, trial(case.id))
+        judgement = judge(trial(case.id), observed, uninterrupted=uninterrupted)
         if getattr(judgement, level) is not None:
             failed.append(case.id)
     return failed

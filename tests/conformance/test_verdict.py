@@ -81,6 +81,13 @@ def test_another_dtype_or_shape_or_a_missing_name_fails_both(what):
     assert judge(TRIAL, snapshots).faithful.came == "nothing"
 
 
+@pytest.mark.parametrize("what", ["params", "momentum"])
+def test_a_wrong_start_fails_both(what):
+    judgement = judge(TRIAL, changed(reference_run(TRIAL), 0, what, "weight", nudge(2.0**-20)))
+    assert judgement.bitwise is judgement.faithful is not None
+    assert judgement.faithful.step == 0
+
+
 def test_a_wrong_sign_fails_far_from_zero_and_is_ambiguous_at_it():
     far = Trial({"x": np.float32([1])}, [Step({"x": np.float32([1])}, 0.5)], LionConfig(lr=0.5))
     wrong = changed(reference_run(far), 1, "params", "x", lambda x: np.float32([1.5]))
