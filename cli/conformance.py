@@ -147,7 +147,7 @@ def run(
             find(impl, kwargs, rename)
         for impl in impls or [name for name in _DEFAULT if _installed(name)]:
             width = max(len(case.id) for case in cases)
-            with _progress(impl, len(cases)) as advance:
+            with _Progress(impl, len(cases)) as advance:
                 report = run_cases(
                     impl, cases, level, kwargs=kwargs, rename=rename, device=device,
                     on_result=lambda result: advance(),
@@ -175,7 +175,7 @@ def _refuse(sentence: str) -> None:
     sys.exit(2)
 
 
-class _progress:
+class _Progress:
     """A counter on a terminal, silence elsewhere."""
 
     def __init__(self, impl: str, total: int) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lion_ports import reference
+from lion_ports.config import Scalars
 from lion_ports.conformance.bits import hexadecimal
 from lion_ports.conformance.trial import Array, Trial
 
@@ -34,57 +35,67 @@ class StepBound:
     ) -> None:
         decays = trial.mask is None or trial.mask[name]
         scalars = trial.config.scalars(lr, decays=decays)
-        compute = reference.compute_dtype(x0.dtype)
-        info = np.finfo(compute)
+        self._compute = reference.compute_dtype(x0.dtype)
+        self._x_dtype, self._m_dtype = x0.dtype, _momentum_dtype(trial, x0)
+        info = np.finfo(self._compute)
         # Exact quantities in a wider dtype; where there is none, their rounding is allowed for.
-        wide: Any = np.float64 if compute is np.float32 else np.longdouble
+        wide: Any = np.float64 if self._compute is np.float32 else np.longdouble
         slack = 2.0 if np.finfo(wide).eps == info.eps else 1.0
-        u = slack * float(info.eps) / 2
-        tiny = float(info.smallest_normal if flush else info.smallest_subnormal)
-        self._x_dtype = x0.dtype
-        self._m_dtype = _momentum_dtype(trial, x0)
-        self._compute = compute
+        self._u = slack * float(info.eps) / 2
+        self._tiny = float(info.smallest_normal if flush else info.smallest_subnormal)
+        self._limit = float(info.max) / 16
+        self._s = Scalars(*(wide(s) for s in scalars))
 
         with np.errstate(all="ignore"):
-            g_ = g.astype(np.float64) * (-1 if trial.config.maximize else 1)
-            X, G, M = (a.astype(wide) for a in (x0, g_.astype(compute), m0))
-            b1, b2, rate, wd = (wide(s) for s in (scalars.b1, scalars.b2, lr, scalars.wd))
-            size = np.abs(M) + np.abs(G)
-            some = np.where(size > 0, K_MIX * tiny, 0.0)
-            c = b1 * M + (1 - b1) * G
-            band = K_MIX * u * size + some + b1 * m_error
-            self._may = {s: s * c >= -band if s else np.abs(c) <= band for s in (-1, 0, 1)}
-            exact_zero = band == 0
-            for s in (-1, 1):
-                self._may[s] &= ~(exact_zero & (c == 0))
-            self.ambiguous = (np.abs(c) <= band) & (band > 0)
+            g = np.negative(g) if trial.config.maximize else g
+            self._x = x0.astype(wide)
+            self._g = g.astype(self._compute).astype(wide)
+            self._m = m0.astype(wide)
+            self._size = np.abs(self._m) + np.abs(self._g)
+            # Zeros are exact in every rewriting.
+            self._underflow = np.where(self._size > 0, K_MIX * self._tiny, 0.0)
+            self._bound_sign(m_error)
+            self._bound_momentum(m_error)
+            self._bound_parameter()
+            self._leave_to_ieee(x0, g, m0.astype(self._m_dtype), scalars)
 
-            self.m_center = b2 * M + (1 - b2) * G
-            m_slack = K_MIX * u * size + some + b2 * m_error
-            self._m_low = self._stored(self.m_center - m_slack, self._m_dtype)
-            self._m_high = self._stored(self.m_center + m_slack, self._m_dtype)
-            stored = np.abs(self.m_center) * float(_eps(self._m_dtype)) / 2
-            self.m_error = m_slack + stored + float(_subnormal(self._m_dtype))
+    def _bound_sign(self, m_error: Any) -> None:
+        c = self._s.b1 * self._m + (1 - self._s.b1) * self._g
+        band = K_MIX * self._u * self._size + self._underflow + self._s.b1 * m_error
+        self.ambiguous = (np.abs(c) <= band) & (band > 0)
+        self._may = {s: self.ambiguous | (np.sign(c) == s) for s in (-1, 0, 1)}
 
-            x_slack = K_MOVE * u * (np.abs(X) + rate * (1 + wd * np.abs(X)))
-            x_slack = x_slack + np.where((X != 0) | (rate > 0), K_MOVE * tiny, 0.0)
-            self._x_range = {}
-            for s in (-1, 0, 1):
-                x = X - rate * (s + wd * X)
-                low = self._stored(x - x_slack, self._x_dtype)
-                high = self._stored(x + x_slack, self._x_dtype)
-                self._x_range[s] = (low, high)
+    def _bound_momentum(self, m_error: Any) -> None:
+        self.m_center = self._s.b2 * self._m + (1 - self._s.b2) * self._g
+        slack = K_MIX * self._u * self._size + self._underflow + self._s.b2 * m_error
+        self._m_low = self._stored(self.m_center - slack, self._m_dtype)
+        self._m_high = self._stored(self.m_center + slack, self._m_dtype)
+        storage = ml_dtypes.finfo(self._m_dtype)
+        rounding = np.abs(self.m_center) * float(storage.eps) / 2
+        self.m_error = slack + rounding + float(storage.smallest_subnormal)
 
-            # Where IEEE arithmetic leaves the finite numbers the reference says what comes; a
-            # rewriting may have met inf - inf on its way, and NaN is then allowed as well.
-            limit = float(info.max) / 16
-            self._m_special = ~(size < limit)
-            self._x_special = self._m_special | ~(np.abs(X) * (1 + rate * wd) + rate < limit)
-            m_typed = m0.astype(self._m_dtype)
-            self._ieee = reference.lion_update(x0, g_.astype(g.dtype), m_typed, scalars)
-            self._nan = np.isnan(G) | np.isnan(M)
-            self._x_infinite = np.isinf(X)
-            self._x_nan = self._nan | np.isnan(X)
+    def _bound_parameter(self) -> None:
+        lr, wd, size = self._s.lr, self._s.wd, np.abs(self._x)
+        slack = K_MOVE * self._u * (size + lr * (1 + wd * size))
+        slack = slack + np.where((size > 0) | (lr > 0), K_MOVE * self._tiny, 0.0)
+        self._x_range = {}
+        for s in (-1, 0, 1):
+            x = self._x - lr * (s + wd * self._x)
+            low, high = (self._stored(end, self._x_dtype) for end in (x - slack, x + slack))
+            self._x_range[s] = (low, high)
+
+    def _leave_to_ieee(self, x0: Array, g: Array, m0: Array, scalars: Scalars) -> None:
+        """Where the numbers leave the finite ones, the reference says what comes.
+
+        A rewriting may have met inf - inf on its way, and NaN is then allowed as well.
+        """
+        lr, wd, size = self._s.lr, self._s.wd, np.abs(self._x)
+        self._m_special = ~(self._size < self._limit)
+        self._x_special = self._m_special | ~(size * (1 + lr * wd) + lr < self._limit)
+        self._ieee = reference.lion_update(x0, g, m0, scalars)
+        self._nan = np.isnan(self._g) | np.isnan(self._m)
+        self._x_infinite = np.isinf(self._x)
+        self._x_nan = self._nan | np.isnan(self._x)
 
     def _stored(self, array: Array, dtype: Any) -> Array:
         """Rounded to the compute dtype's width and then to storage: monotone, as bounds must be."""
@@ -127,14 +138,6 @@ class StepBound:
 def _momentum_dtype(trial: Trial, x: Array) -> Any:
     state = reference.init({"x": x}, trial.config)
     return state.momentum["x"].dtype
-
-
-def _eps(dtype: Any) -> Any:
-    return ml_dtypes.finfo(dtype).eps
-
-
-def _subnormal(dtype: Any) -> Any:
-    return ml_dtypes.finfo(dtype).smallest_subnormal
 
 
 def _or_nan(value: Any) -> str:
