@@ -241,3 +241,15 @@ def test_twenty_default_steps_agree(tmp_path: Any) -> None:
     for backend in BACKENDS:
         assert losses[backend][0] == pytest.approx(losses["torch"][0], abs=1e-5)
         assert losses[backend][20] == pytest.approx(losses["torch"][20], abs=1e-3)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_looking_at_a_fresh_optimizer_changes_no_step(
+    parameters: dict[str, Any], tokens: Any, backend: str
+) -> None:
+    looked_at, other = (build_engine(backend, SETTINGS, parameters) for _ in range(2))
+    assert all((tensor == 0).all() for tensor in looked_at.optimizer_state().values())
+    for engine in (looked_at, other):
+        engine.train_step(tokens, LR)
+    for name, tensor in other.parameters().items():
+        np.testing.assert_array_equal(looked_at.parameters()[name], tensor)

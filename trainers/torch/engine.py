@@ -82,9 +82,10 @@ class TorchEngine:
         return {name: to_numpy(p) for name, p in self._named.items()}
 
     def optimizer_state(self) -> Tensors:
+        # state is a defaultdict: an entry made by looking would be taken for an update done.
         def moment(key: str) -> Tensors:
             return {
-                name: to_numpy(self._optimizer.state[p].get(key, torch.zeros_like(p)))
+                name: to_numpy(self._optimizer.state.get(p, {}).get(key, torch.zeros_like(p)))
                 for name, p in self._named.items()
             }
 
