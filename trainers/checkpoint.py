@@ -6,23 +6,26 @@
 to the disk and renamed; ``COMPLETE`` is the last file. There is no pickle.
 """
 
+import contextlib
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import ml_dtypes
 import numpy as np
-from safetensors import deserialize
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
+from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save as to_safetensors
 
-from lion_ports.trainers.config import TrainConfig, load_saved
-from lion_ports.trainers.engine import Tensors
+from lion_ports.trainers.architecture import check_tensors
+from lion_ports.trainers.config import Natural, TrainConfig, load_saved
+from lion_ports.trainers.engine import ADAMW_PREFIXES, Tensors
 from lion_ports.trainers.errors import DataError
 from lion_ports.trainers.files import sync_folder, write_synced
 
@@ -36,6 +39,7 @@ _FOLDER = re.compile(r"step-(\d{8,})")
 _BESIDE = ".tmp-"
 
 
+@with_config(ConfigDict(extra="forbid", strict=True))
 @dataclass(frozen=True)
 class State:
     """What ``state.json`` says besides the files.
@@ -45,8 +49,8 @@ class State:
     no evaluation was made at this step.
     """
 
-    step: int
-    updates: int
+    step: Natural
+    updates: Natural
     config: dict[str, Any]
     spec_version: str
     init_sha256: str
@@ -127,7 +131,10 @@ def find(folder: Path) -> list[Path]:
 
 
 def prune(folder: Path, keep: int) -> None:
-    """Keep the last ``keep`` checkpoints and the one with the lowest validation loss."""
+    """Keep the last ``keep`` checkpoints and the one with the lowest validation loss.
+
+    A damaged checkpoint, or one that cannot be removed, is no reason to end a training.
+    """
     paths = find(folder)
     losses = {path: _eval_loss(path) for path in paths}
     measured = {path: loss for path, loss in losses.items() if loss is not None}
@@ -135,8 +142,9 @@ def prune(folder: Path, keep: int) -> None:
     for path in paths[:-keep]:
         if path != best:
             # Without COMPLETE it is no checkpoint any more, wherever the removal is interrupted.
-            (path / COMPLETE).unlink()
-            shutil.rmtree(path)
+            with contextlib.suppress(OSError):
+                (path / COMPLETE).unlink()
+                shutil.rmtree(path)
 
 
 def load(path: Path) -> Checkpoint:
@@ -145,49 +153,80 @@ def load(path: Path) -> Checkpoint:
     Raises:
         DataError: naming the file that is missing, damaged or of another version.
     """
-    record = _verified_state(path)
-    contents = {
-        name: _verified(path, name, sha256) for name, sha256 in dict(record["files"]).items()
-    }
-    config = load_saved(record["config"])
+    try:
+        return _load(path)
+    except DataError as error:
+        raise DataError(
+            f"the checkpoint {path} cannot be used: {error}; remove that folder to go on from the "
+            "checkpoint before it"
+        ) from None
+
+
+def _load(path: Path) -> Checkpoint:
+    state = _state(_verified(path, STATE, _read(path, COMPLETE).decode("ascii", "replace").strip()))
+    config = load_saved(state.config)
     moments = optimizer_file(config.optimizer)
-    for name in (PARAMETERS, moments):
-        if name not in contents:
-            raise _damaged(path, f"{STATE} does not list {name}")
-    return Checkpoint(
-        path,
-        State(**record),
-        config,
-        from_safetensors(contents[PARAMETERS]),
-        from_safetensors(contents[moments]),
+    if state.files.keys() != {PARAMETERS, moments}:
+        raise DataError(f"{STATE} should list {PARAMETERS} and {moments}")
+    parameters, optimizer_state = (
+        from_safetensors(_verified(path, name, state.files[name])) for name in (PARAMETERS, moments)
     )
+    shapes = config.architecture().shapes()
+    prefixes = ADAMW_PREFIXES if config.optimizer == "adamw" else ("",)
+    check_tensors(parameters, shapes)
+    check_tensors(optimizer_state, {p + n: s for p in prefixes for n, s in shapes.items()})
+    return Checkpoint(path, state, config, parameters, optimizer_state)
 
 
 def from_safetensors(content: bytes) -> Tensors:
-    """Name -> array; safetensors' own NumPy reader knows no bfloat16."""
+    """Name -> array; safetensors' own NumPy reader knows no bfloat16.
+
+    Raises:
+        DataError: if it is none, or has another dtype than float32 and bfloat16.
+    """
+    try:
+        read = deserialize(content)  # type: ignore[no-untyped-call]
+    except SafetensorError as error:
+        raise DataError(f"it has tensors that cannot be read ({error})") from None
+    for name, tensor in read:
+        if tensor["dtype"] not in _DTYPES:
+            raise DataError(f"the tensor {name!r} has the dtype {tensor['dtype']}, unknown here")
     return {
         name: np.frombuffer(tensor["data"], _DTYPES[tensor["dtype"]]).reshape(tensor["shape"])
-        for name, tensor in deserialize(content)  # type: ignore[no-untyped-call]
+        for name, tensor in read
     }
 
 
-def _verified_state(path: Path) -> dict[str, Any]:
-    content = _verified(path, STATE, _read(path, COMPLETE).decode("ascii", "replace").strip())
-    record: dict[str, Any] = json.loads(content)
-    if record.get("schema") != SCHEMA:
-        raise _damaged(path, f"its schema is {record.get('schema')}; this version reads {SCHEMA}")
-    return record
+def _state(content: bytes) -> State:
+    """``state.json``, which another version or another program may have written."""
+    try:
+        record = json.loads(content)
+    except ValueError:
+        raise DataError(f"{STATE} is not JSON") from None
+    schema = record.get("schema") if isinstance(record, dict) else None
+    if schema != SCHEMA:
+        raise DataError(f"its schema is {schema}; this version reads {SCHEMA}")
+    try:
+        return TypeAdapter(State).validate_json(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise DataError(f"in {STATE}, {where}: {first['msg']}") from None
 
 
 def _eval_loss(path: Path) -> float | None:
-    loss: float | None = json.loads(_read(path, STATE))["eval_loss"]
-    return loss
+    """The validation loss of a checkpoint, None if it is not known or cannot be read."""
+    try:
+        loss = json.loads((path / STATE).read_bytes())["eval_loss"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return loss if isinstance(loss, float) and math.isfinite(loss) else None
 
 
 def _verified(path: Path, name: str, sha256: str) -> bytes:
     content = _read(path, name)
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise _damaged(path, f"{name} has not the sha256 that was recorded when it was written")
+        raise DataError(f"{name} has not the sha256 that was recorded when it was written")
     return content
 
 
@@ -195,16 +234,4 @@ def _read(path: Path, name: str) -> bytes:
     try:
         return (path / name).read_bytes()
     except OSError as error:
-        raise _damaged(path, f"{name} cannot be read: {error.strerror}") from None
-
-
-def _damaged(path: Path, reason: str) -> DataError:
-    return DataError(
-        f"the checkpoint {path} cannot be used: {reason}; remove that folder to go on from the "
-        "checkpoint before it"
-    )
-
-
-def summary(state: Mapping[str, Any]) -> str:
-    """The lineage in a few words: ``torch 0-300, jax 300-500``."""
-    return ", ".join(f"{one['backend']} {one['from']}-{one['to']}" for one in state["lineage"])
+        raise DataError(f"{name} cannot be read: {error.strerror}") from None

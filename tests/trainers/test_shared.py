@@ -1,24 +1,17 @@
 """What the three engines share: weights, batches, schedule, data, metrics, checkpoints."""
 
-import json
 import math
-import os
-from functools import partial
 from pathlib import Path
-from typing import Any
 
-import ml_dtypes
 import numpy as np
 import pytest
 
-from lion_ports.trainers import checkpoint, metrics
 from lion_ports.trainers.architecture import Architecture
 from lion_ports.trainers.batches import evaluation_batches, training_batch
 from lion_ports.trainers.data import load_text
 from lion_ports.trainers.errors import DataError
 from lion_ports.trainers.init import digest, initial_parameters
 from lion_ports.trainers.schedule import learning_rate
-from lion_ports.trainers.settings import resolve
 
 TEXT = np.frombuffer(bytes(range(256)) * 8, np.uint8)
 
@@ -169,90 +162,3 @@ def test_the_shortest_text_that_will_do(tmp_path: Path) -> None:
     (tmp_path / "text").write_bytes(b"x" * 17)
     with pytest.raises(DataError, match="too short"):
         load_text(str(tmp_path / "text"), sequence=8, held_out=0.5)
-
-
-# Metrics.
-
-
-def test_a_torn_last_line_is_dropped_and_nan_is_null(tmp_path: Path) -> None:
-    path = tmp_path / "metrics.jsonl"
-    log = metrics.Metrics(path)
-    log.write("train", 0, loss=math.nan, lr=0.1)
-    log.close()
-    path.write_text(path.read_text() + '{"event": "tra')
-    assert metrics.read(path) == [{"event": "train", "step": 0, "loss": None, "lr": 0.1}]
-    path.write_text('{"event": "tra\n' + '{"event": "train", "step": 0}\n')
-    with pytest.raises(DataError, match="line 1"):
-        metrics.read(path)
-
-
-# Checkpoints.
-
-
-def state(step: int, loss: float | None = None) -> checkpoint.State:
-    config = resolve({}).config.model_dump(mode="json")
-    return checkpoint.State(step, step, config, "1.0", "i", "d", loss, [])
-
-
-TENSORS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.ones(2, ml_dtypes.bfloat16)}
-
-
-def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
-    path = checkpoint.save(tmp_path / "c", state(7, 1.5), TENSORS, TENSORS)
-    found = checkpoint.load(path)
-    assert (found.state.step, found.state.eval_loss, found.config) == (7, 1.5, resolve({}).config)
-    for tensors in (found.parameters, found.optimizer_state):
-        for name, tensor in TENSORS.items():
-            assert tensors[name].dtype == tensor.dtype
-            np.testing.assert_array_equal(tensors[name], tensor)
-
-
-def test_the_last_and_the_best_are_kept(tmp_path: Path) -> None:
-    for step, loss in enumerate([3.0, 1.0, 2.0, 2.5, None, 2.2]):
-        checkpoint.save(tmp_path, state(step, loss), TENSORS, TENSORS)
-        checkpoint.prune(tmp_path, keep=2)
-    assert [path.name[-1] for path in checkpoint.find(tmp_path)] == ["1", "4", "5"]
-
-
-class Stopped(BaseException):
-    """Stands for the end of the process: nothing of ours catches it."""
-
-
-def test_a_save_that_stops_anywhere_leaves_no_half_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    checkpoint.save(tmp_path, state(0), TENSORS, TENSORS)
-    for last in range(99):
-        done = 0
-
-        def stop_at_last(function: Any, *arguments: Any, last: int = last) -> Any:
-            nonlocal done
-            if done == last:
-                raise Stopped
-            done += 1
-            return function(*arguments)
-
-        with monkeypatch.context() as patch:
-            for name in ("fsync", "rename"):
-                patch.setattr(os, name, partial(stop_at_last, getattr(os, name)))
-            try:
-                checkpoint.save(tmp_path, state(1), TENSORS, TENSORS)
-            except Stopped:
-                ended = False
-            else:
-                ended = True
-        found = [checkpoint.load(path).state.step for path in checkpoint.find(tmp_path)]
-        if found == [0, 1]:
-            break
-        assert found == [0]
-    assert last > 4
-    assert not ended, "the rename comes before the last flush"
-    checkpoint.clean(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000000", "step-00000001"]
-
-
-def test_there_is_no_pickle(tmp_path: Path) -> None:
-    path = checkpoint.save(tmp_path, state(0), TENSORS, TENSORS)
-    for file in path.glob("*.safetensors"):
-        size = int.from_bytes(file.read_bytes()[:8], "little")
-        json.loads(file.read_bytes()[8 : 8 + size])
