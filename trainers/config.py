@@ -3,9 +3,18 @@
 import difflib
 import json
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
 
 from lion_ports.config import LionConfig
 from lion_ports.errors import ConfigError
@@ -14,9 +23,21 @@ from lion_ports.trainers.engine import EngineSettings
 from lion_ports.trainers.errors import DataError
 from lion_ports.trainers.presets import DEFAULT_PRESET, PRESETS
 
-Count = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
+FLOAT32_MAX = 3.4028234663852886e38
+LOWEST_TEMPERATURE = 1e-6
+
+
+def _no_boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise PydanticCustomError("number", "Input should be a number")
+    return value
+
+
+Integer = Annotated[int, BeforeValidator(_no_boolean)]
+Real = Annotated[float, BeforeValidator(_no_boolean)]
+Count = Annotated[Integer, Field(ge=1)]
+Natural = Annotated[Integer, Field(ge=0)]
+Share = Annotated[Real, Field(ge=0, le=1)]
 
 
 class TrainConfig(BaseModel):
@@ -31,27 +52,27 @@ class TrainConfig(BaseModel):
     compile: bool = True
     preset: str = DEFAULT_PRESET
     data: str = "stdlib"
-    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.1
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    held_out: Annotated[Real, Field(gt=0, lt=1)] = 0.1
+    seed: Annotated[Integer, Field(ge=0, lt=2**63)] = 0
 
     # The model.
     layers: Count
     width: Count
     heads: Count
     hidden: Count
-    sequence: Annotated[int, Field(ge=2)]
+    sequence: Annotated[Integer, Field(ge=2)]
 
     # The optimizer and its schedule.
     optimizer: Literal["lion", "signum", "adamw"] = "lion"
-    lr: float
-    betas: tuple[float, float]
-    weight_decay: float
+    lr: Real
+    betas: tuple[Real, Real]
+    weight_decay: Real
     steps: Count
     batch_size: Count
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     warmup: Natural
     floor: Share = 0.1
-    clip: Annotated[float, Field(ge=0)] = 1.0
+    clip: Annotated[Real, Field(ge=0)] = 1.0
     nonfinite: Literal["stop", "skip"] = "stop"
 
     # What is looked at and kept.
@@ -62,7 +83,7 @@ class TrainConfig(BaseModel):
     keep: Count = 3
     prompt: str = "def "
     sample_bytes: Natural = 200
-    temperature: Annotated[float, Field(ge=0)] = 0.8
+    temperature: Annotated[Real, Field(ge=0)] = 0.8
 
     @field_validator("betas", mode="before")
     @classmethod
@@ -89,20 +110,54 @@ class TrainConfig(BaseModel):
             )
         return value
 
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        problems = []
-        if self.width % self.heads or (self.width // self.heads) % 2:
-            problems.append(
-                f"width = {self.width} is not heads = {self.heads} times an even number"
-            )
-        if self.warmup >= self.steps:
-            problems.append(f"warmup = {self.warmup} is not below steps = {self.steps}")
-        if self.optimizer == "signum" and self.betas[0] != self.betas[1]:
-            problems.append(f"betas = {self.betas} differ; signum is Lion with equal betas")
-        if problems:
-            raise ValueError("; ".join(problems))
-        return self
+    @field_validator("lr", "weight_decay", "clip")
+    @classmethod
+    def _fits_float32(cls, value: float, info: ValidationInfo) -> float:
+        if value > FLOAT32_MAX:
+            raise ValueError(f"{info.field_name} = {value} is above the largest float32, 3.4e38")
+        return value
+
+    @field_validator("data")
+    @classmethod
+    def _a_path(cls, value: str) -> str:
+        if not value or "\0" in value:
+            raise ValueError(f"data = {value!r} is no path; the built-in text is 'stdlib'")
+        return value
+
+    @field_validator("temperature")
+    @classmethod
+    def _divides_logits(cls, value: float) -> float:
+        if 0 < value < LOWEST_TEMPERATURE:
+            raise ValueError(f"temperature = {value} is neither 0 nor >= {LOWEST_TEMPERATURE}")
+        return value
+
+    # What a setting must be beside others. ``info.data`` has those of the fields above it that are
+    # right by themselves; so a mistake elsewhere hides none of these.
+
+    @field_validator("heads")
+    @classmethod
+    def _divides_width(cls, heads: int, info: ValidationInfo) -> int:
+        width = info.data.get("width")
+        if width is not None and width % (2 * heads):
+            raise ValueError(f"width = {width} is not heads = {heads} times an even number")
+        return heads
+
+    @field_validator("betas")
+    @classmethod
+    def _equal_for_signum(
+        cls, betas: tuple[float, float], info: ValidationInfo
+    ) -> tuple[float, float]:
+        if info.data.get("optimizer") == "signum" and betas[0] != betas[1]:
+            raise ValueError(f"betas = {betas} differ; signum is Lion with equal betas")
+        return betas
+
+    @field_validator("warmup")
+    @classmethod
+    def _below_steps(cls, warmup: int, info: ValidationInfo) -> int:
+        steps = info.data.get("steps")
+        if steps is not None and warmup >= steps:
+            raise ValueError(f"warmup = {warmup} is not below steps = {steps}")
+        return warmup
 
     def architecture(self) -> Architecture:
         """The model's dimensions."""
@@ -148,6 +203,9 @@ def sentences(error: ValidationError, sources: Mapping[str, str]) -> list[str]:
             sentences.append(str(one["ctx"]["error"]))
             continue
         field = str(one["loc"][0]) if one["loc"] else ""
+        if one["type"] == "missing":
+            sentences.append(f"{field} is missing")
+            continue
         where = sources.get(field, "")
         what = one["msg"].replace("Input should be", "should be").replace("Input", "it")
         what = what.removeprefix("should be ")

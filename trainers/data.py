@@ -104,19 +104,35 @@ def _files(source: Path) -> Iterator[Path]:
     if not os.access(source, os.R_OK | os.X_OK):
         raise DataError(f"--data {source}: the folder cannot be read (permission denied)")
     found: list[Path] = []
-    for folder, folders, names in os.walk(source):
+
+    def refuse(error: OSError) -> None:
+        raise _unreadable(error.filename, error)
+
+    for folder, folders, names in os.walk(source, onerror=refuse):
         folders[:] = sorted(
             one for one in folders if not one.startswith(".") and one != "__pycache__"
         )
         found.extend(Path(folder, one) for one in names if not one.startswith("."))
-    yield from sorted(path for path in found if path.is_file())
+    yield from sorted(path for path in found if _is_file(path))
+
+
+def _is_file(path: Path) -> bool:
+    """``Path.is_file`` takes a broken link for no file, and a training text for a smaller one."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError as error:
+        raise _unreadable(path, error) from None
 
 
 def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DataError(f"--data: {path} cannot be read: {error.strerror}") from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path | str, error: OSError) -> DataError:
+    return DataError(f"--data: {path} cannot be read: {error.strerror}")
 
 
 def _not_text(content: bytes) -> str | None:

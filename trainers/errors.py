@@ -1,6 +1,6 @@
 """The errors of the trainer. Each is one sentence for the user and carries its exit code."""
 
-from lion_ports.errors import LionError
+from lion_ports.errors import ConfigError, LionError
 
 
 class TrainError(LionError):
@@ -15,15 +15,10 @@ class ThresholdError(TrainError):
     exit_code = 1
 
 
-class UsageError(TrainError):
+class UsageError(TrainError, ConfigError):
     """Settings, names or folders that cannot be used, all of them in one message."""
 
     exit_code = 2
-
-    def __init__(self, *problems: str) -> None:
-        self.problems = problems
-        count = f"{len(problems)} problems: " if len(problems) > 1 else ""
-        super().__init__(count + "; ".join(problems))
 
 
 class BackendError(TrainError):
@@ -33,7 +28,7 @@ class BackendError(TrainError):
 
 
 class TrainingNonFiniteError(TrainError):
-    """A gradient had NaN or infinity; the weights are those before the step."""
+    """A gradient, then the weights are those before the step, or the logits are not finite."""
 
     exit_code = 4
 

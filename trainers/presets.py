@@ -3,6 +3,7 @@
 from typing import Any
 
 DEFAULT_PRESET = "tiny"
+OPTIMIZERS = ("lion", "signum", "adamw")
 
 _LION_BETAS = (0.95, 0.98)  # what the paper uses for language models (section 4.4)
 _ADAMW_BETAS = (0.9, 0.95)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from lion_ports.trainers.config import TrainConfig, hint, sentences
 from lion_ports.trainers.errors import UsageError
-from lion_ports.trainers.presets import DEFAULT_PRESET, PRESETS, preset_values
+from lion_ports.trainers.presets import DEFAULT_PRESET, OPTIMIZERS, PRESETS, preset_values
 
 ENVIRONMENT = "LION_TRAIN_"
 
@@ -75,11 +75,10 @@ def resolve(
 def _with_preset(
     given: dict[str, Any], sources: dict[str, str]
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """Fill in the preset and the defaults; an unknown preset is reported by the model."""
-    preset = given.get("preset", DEFAULT_PRESET)
-    optimizer = given.get("optimizer", "lion")
-    known = preset if preset in PRESETS else DEFAULT_PRESET
-    brought = preset_values(known, optimizer if optimizer in PRESETS[known] else "lion")
+    """Fill in the preset and the defaults; what a file has in place of a name may be anything,
+    and the model reports it."""
+    known = _one_of(tuple(PRESETS), given.get("preset"), DEFAULT_PRESET)
+    brought = preset_values(known, _one_of(OPTIMIZERS, given.get("optimizer"), "lion"))
     values = brought | given
     named = {name: f"preset {known}" for name in brought} | sources
     if "warmup" not in given:
@@ -90,6 +89,10 @@ def _with_preset(
             named["warmup"] = "a tenth of steps"
     every = dict.fromkeys(TrainConfig.model_fields, "default")
     return values, every | named
+
+
+def _one_of(names: tuple[str, ...], given: Any, otherwise: str) -> str:
+    return given if given in names else otherwise
 
 
 def show(resolved: Resolved) -> list[str]:
