@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 EPILOG = (
-    "Exit codes: 0 done; 1 a loss above --max-loss; 2 usage; 3 backend missing; 4 a gradient that "
-    "is not finite; 5 data or a checkpoint that cannot be used; 130 and 143 stopped by Ctrl-C or "
-    "SIGTERM, and saved."
+    "Exit codes: 0 done; 1 a loss above --max-loss; 2 usage; 3 backend missing; 4 a gradient or "
+    "logits that are not finite; 5 data or a checkpoint that cannot be used; 130 and 143 stopped "
+    "by Ctrl-C or SIGTERM, and saved."
 )
 
 
@@ -83,7 +83,7 @@ def _setting(flag: str, metavar: str, text: str, **more: Any) -> Callable[[Comma
 @click.option("--compile/--no-compile", default=None, help="Let the framework compile [yes].")
 @click.option("--config", type=click.Path(path_type=Path), help="TOML file of settings.")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any setting by its name.")
-@click.option("--dry-run", is_flag=True, help="Check everything, take one step, write nothing.")
+@click.option("--dry-run", is_flag=True, help="Check everything, take three steps, write nothing.")
 @click.option("--quiet", is_flag=True, help="Print warnings and errors only.")
 @click.version_option(package_name="lion-ports", prog_name="lion-train")
 @click.pass_context
@@ -157,14 +157,14 @@ def resume(
 @_run
 @click.option("--prompt", help="What the text begins with [the run's].")
 @click.option("--bytes", "count", type=click.IntRange(1), default=400, show_default=True)
-@click.option("--temperature", type=click.FloatRange(0), help="0: the likeliest byte [the run's].")
+@_setting("--temperature", "X", "0: the likeliest byte [the run's].")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True)
 @_backend
 def sample(
     run: Path,
     prompt: str | None,
     count: int,
-    temperature: float | None,
+    temperature: str | None,
     seed: int,
     backend: str | None,
 ) -> None:
@@ -173,13 +173,14 @@ def sample(
     from lion_ports.trainers import runs, sampling, session
 
     found = runs.checkpoint_of(run)
-    start = found.config.prompt if prompt is None else prompt
+    config = session.changed(found.config, temperature=temperature)
+    start = config.prompt if prompt is None else prompt
     text = sampling.generate(
         session.restore(found, backend),
         start.encode("utf-8", "surrogateescape"),
         count=count,
-        sequence=found.config.sequence,
-        temperature=found.config.temperature if temperature is None else temperature,
+        sequence=config.sequence,
+        temperature=config.temperature,
         seed=seed,
     )
     shown = sampling.printable(text) if sys.stdout.isatty() else text.decode("utf-8", "replace")

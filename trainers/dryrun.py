@@ -3,11 +3,11 @@
 import time
 from pathlib import Path
 
-from lion_ports.trainers import session
+from lion_ports.trainers import runs, session
 from lion_ports.trainers.batches import training_batch
 from lion_ports.trainers.config import TrainConfig
 from lion_ports.trainers.describe import describe
-from lion_ports.trainers.errors import TrainingNonFiniteError, UsageError
+from lion_ports.trainers.errors import TrainingNonFiniteError
 from lion_ports.trainers.progress import duration, peak_memory
 
 _BYTES_PER_SCALAR = {"float32": 4, "bfloat16": 2}
@@ -20,8 +20,7 @@ def dry_run(config: TrainConfig, out: Path | None) -> int:
     Raises:
         TrainError: what the run would have raised before its first step.
     """
-    if out is not None and out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"--out {out}: the folder is not empty; choose another")
+    runs.check(out or runs.default_folder(session.backend_of(config), config.seed))
     ready = session.prepare(config)
     config = ready.config
     for line in describe(config, ready.text, ready.init_sha256, ready.engine.device):

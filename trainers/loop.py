@@ -90,8 +90,8 @@ class Loop:
         # The metrics first: a checkpoint on the disk means that the lines before it are there.
         self.metrics.sync()
         checkpoint.save(folder, state, self.engine.parameters(), self.engine.optimizer_state())
+        runs.write_checkpoint_event(self.metrics, self.folder, path, self.step)
         checkpoint.prune(folder, self.config.keep)
-        self.metrics.write("checkpoint", self.step, path=str(path.relative_to(self.folder)))
         return path
 
     def _update(self) -> tuple[StepResult, float]:
@@ -126,8 +126,9 @@ class Loop:
             return
         self.save(None)
         raise TrainingNonFiniteError(
-            f"{what}, and the weights before it are saved; to meet it again: lion-train resume "
-            f"{self.folder}; to train past it, start with --nonfinite skip or a lower --lr"
+            f"{what}, and the weights before it are saved; to meet it again: "
+            f"{runs.resume_command(self.folder)}; to train past it, start with --nonfinite skip "
+            "or a lower --lr"
         )
 
     def _record(self, result: StepResult, lr: float, seconds: deque[float]) -> None:
@@ -159,6 +160,11 @@ class Loop:
         loss = evaluation_loss(self.engine, self.config, self.text)
         self.metrics.write("eval", self.step, loss=loss)
         self.reporter.say(f"step {self.step:05d} validation loss {loss:.4f}")
+        if not math.isfinite(loss):
+            self.reporter.warn(
+                f"the validation loss at step {self.step} is not finite: the updates before it "
+                "have overflowed the weights; train with a lower --lr or --weight-decay"
+            )
         return loss
 
 

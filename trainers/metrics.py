@@ -35,7 +35,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     """The events of a run; a last line that a kill cut short is left out.
 
     Raises:
-        DataError: if the file is missing or another line is not JSON.
+        DataError: if the file is missing or another line is not an event.
     """
     try:
         lines = path.read_text("utf-8").splitlines()
@@ -44,22 +44,40 @@ def read(path: Path) -> list[dict[str, Any]]:
     events = []
     for number, line in enumerate(lines, 1):
         try:
-            events.append(json.loads(line))
+            event = json.loads(line)
         except json.JSONDecodeError:
-            if number < len(lines):
-                raise DataError(f"{path}, line {number}: not a JSON object") from None
+            if number == len(lines):
+                break
+            event = None
+        if not _is_event(event):
+            raise DataError(f"{path}, line {number}: not an event of a run")
+        events.append(event)
     return events
 
 
-def cut(path: Path, step: int) -> None:
+def cut(path: Path, step: int) -> list[dict[str, Any]]:
     """Drop what a run did after the checkpoint of ``step``, which it is about to do again.
 
-    Without a checkpoint ``step`` is -1, and nothing stays.
+    Without a checkpoint ``step`` is -1, and nothing stays. Returns the events that do.
     """
     if not path.exists():
-        return
+        return []
     kept = [event for event in read(path) if _before(event, step)]
     replace_file(path, "".join(json.dumps(event) + "\n" for event in kept).encode())
+    return kept
+
+
+def _is_event(event: Any) -> bool:
+    """Whether it has what a resumed run and a picture need of it."""
+    if not isinstance(event, dict) or type(event.get("step")) is not int:
+        return False
+    match event.get("event"):
+        case "train" | "eval":
+            return type(event.get("loss", ...)) in (float, int, type(None))
+        case "start":
+            return isinstance(event.get("backend"), str)
+        case kind:
+            return isinstance(kind, str)
 
 
 def _before(event: dict[str, Any], step: int) -> bool:

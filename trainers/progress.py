@@ -78,7 +78,7 @@ class Plain(Quiet):
             self.say(progress.line())
 
 
-class Bar:
+class Bar(Quiet):
     """A bar at the foot of the terminal with everything else above it."""
 
     def __init__(self, steps: int) -> None:
@@ -95,7 +95,9 @@ class Bar:
         self._console.print(text, markup=False, soft_wrap=True)
 
     def warn(self, text: str) -> None:
-        self._console.print(text, style="yellow", markup=False, soft_wrap=True)
+        # While the bar stands, rich sends stderr to its console too; the next step starts it anew.
+        self._bar.stop()
+        super().warn(text)
 
     def step(self, progress: Progress) -> None:
         self._bar.start()

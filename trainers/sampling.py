@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lion_ports.trainers.engine import Engine
+from lion_ports.trainers.errors import TrainingNonFiniteError
 
 _STREAM = 2**63
 
@@ -23,6 +24,9 @@ def generate(
         sequence: T of the model; only the last T bytes are seen.
         temperature: divides the logits; 0 takes the likeliest byte.
         seed: of the Philox stream that the draws come from.
+
+    Raises:
+        TrainingNonFiniteError: if the logits are not finite, as after weights that overflowed.
     """
     text = list(prompt or b"\n")
     start = len(text)
@@ -45,8 +49,14 @@ def printable(text: bytes) -> str:
 
 
 def _pick(logits: NDArray[np.float32], temperature: float, draw: float) -> int:
+    if not np.isfinite(logits).all():
+        raise TrainingNonFiniteError(
+            "nothing can be sampled, because the model's logits are not finite: its weights have "
+            "overflowed; train with a lower --lr or --weight-decay"
+        )
     if temperature == 0:
         return int(np.argmax(logits))
     scaled = logits.astype(np.float64) / temperature
     cumulative = np.cumsum(np.exp(scaled - scaled.max()))
-    return int(np.searchsorted(cumulative, draw * cumulative[-1], side="right"))
+    drawn = np.searchsorted(cumulative, draw * cumulative[-1], side="right")
+    return min(int(drawn), len(logits) - 1)

@@ -4,7 +4,7 @@ import shlex
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -39,12 +39,16 @@ def prepare(config: TrainConfig) -> Prepared:
         TrainError: whatever is wrong; nothing has been written.
     """
     where = config.data if config.data == STDLIB else str(Path(config.data).absolute())
-    backend = best_backend() if config.backend == "auto" else config.backend
-    config = config.model_copy(update={"backend": backend, "data": where})
+    config = config.model_copy(update={"backend": backend_of(config), "data": where})
     text = load_text(config.data, sequence=config.sequence, held_out=config.held_out)
     parameters = initial_parameters(config.architecture(), config.seed)
-    engine = build_engine(backend, config.engine_settings(), parameters)
+    engine = build_engine(config.backend, config.engine_settings(), parameters)
     return Prepared(config, text, dict(parameters), digest(parameters), engine)
+
+
+def backend_of(config: TrainConfig) -> str:
+    """The backend that ``config`` names, or the best of those that are installed."""
+    return best_backend() if config.backend == "auto" else config.backend
 
 
 def train(config: TrainConfig, out: Path | None, *, quiet: bool) -> int:
@@ -54,9 +58,9 @@ def train(config: TrainConfig, out: Path | None, *, quiet: bool) -> int:
         TrainError: with a sentence for the user; its class has the exit code.
     """
     with StopSignals() as signals:
+        runs.check(out or runs.default_folder(backend_of(config), config.seed))
         ready = prepare(config)
-        folder = out or runs.default_folder(ready.config.backend, config.seed)
-        runs.create(folder)
+        folder = runs.create(out, ready.config.backend, config.seed)
         with runs.locked(folder):
             runs.write_config(folder, ready.config)
             return _stretch(ready, folder, None, signals, quiet=quiet)
@@ -69,7 +73,7 @@ def resume(
 
     On the same backend and machine every later step is bitwise what it would have been. Another
     backend takes over weights, optimizer state and the place in the data. ``steps`` changes the
-    length of the run and, with it, the schedule from here on.
+    length of the run and, with it, the schedule from here on. No other setting can change.
 
     Raises:
         TrainError: as ``train``; a damaged checkpoint is a DataError.
@@ -78,32 +82,36 @@ def resume(
         raise DataError(f"{folder} is not a run folder: it has no {runs.CONFIG}")
     with StopSignals() as signals, runs.locked(folder):
         found = runs.latest(folder)
-        saved = found.config if found else runs.read_config(folder)
-        config = _changed(saved, backend, device, steps)
+        config = _moved(runs.agreed_config(folder, found), backend, device, steps)
         if found and found.state.step > config.steps:
             raise UsageError(
-                f"--steps {config.steps}: the run is already at step {found.state.step}"
+                f"steps = {config.steps}: the run is already at step {found.state.step}"
             )
         ready = prepare(config)
         if found:
             check_data(found, ready.text)
-        metrics.cut(folder / runs.METRICS, found.state.step if found else -1)
+        runs.cut_metrics(folder, found)
         runs.write_config(folder, ready.config)
         return _stretch(ready, folder, found, signals, quiet=quiet)
 
 
-def _changed(
+def _moved(
     saved: TrainConfig, backend: str | None, device: str | None, steps: int | None
 ) -> TrainConfig:
-    values = saved.model_dump()
     if backend and backend != saved.backend:
-        values |= {"backend": backend, "device": "auto"}
-    if device:
-        values["device"] = device
-    if steps is not None:
-        values["steps"] = steps
+        device = device or "auto"
+    return changed(saved, backend=backend, device=device, steps=steps)
+
+
+def changed(saved: TrainConfig, **values: Any) -> TrainConfig:
+    """``saved`` with those of ``values`` that are not None.
+
+    Raises:
+        UsageError: saying what is wrong with them.
+    """
+    given = {name: value for name, value in values.items() if value is not None}
     try:
-        return TrainConfig.model_validate(values)
+        return TrainConfig.model_validate(saved.model_dump() | given)
     except ValidationError as error:
         raise UsageError(*sentences(error, {})) from None
 
@@ -142,7 +150,7 @@ def _stretch(
         loss = loop.run(signals)
         if loss is None:
             report.close()
-            again = f"lion-train resume {shlex.quote(str(folder))}"
+            again = runs.resume_command(folder)
             report.warn(f"stopped and saved at step {loop.step}; to go on: {again}")
             return signals.exit_code()
         _finish(loop, report, loss, time.perf_counter() - begun)
@@ -178,8 +186,19 @@ def _start(loop: Loop, report: Reporter) -> None:
 
 
 def _finish(loop: Loop, report: Reporter, loss: float, seconds: float) -> None:
-    """The sample, the picture, the ``end`` event, and what to type next."""
+    """The ``end`` event, the picture, the sample, and what to type next.
+
+    Raises:
+        TrainingNonFiniteError: if there is no sample, because the weights have overflowed.
+    """
     config = loop.config
+    loop.metrics.write("end", loop.step, loss=loss, seconds=seconds)
+    try:
+        plot.plot_runs([loop.folder], loop.folder / runs.PLOT)
+    except ImportError as error:
+        report.warn(f"{runs.PLOT} is not drawn ({error}): pip install 'lion-ports[train]'")
+    except DataError as error:
+        report.warn(f"{runs.PLOT} is not drawn: {error}")
     sample = generate(
         loop.engine,
         config.prompt.encode(),
@@ -190,11 +209,6 @@ def _finish(loop: Loop, report: Reporter, loss: float, seconds: float) -> None:
     )
     text = sample.decode("utf-8", "replace")
     loop.metrics.write("sample", loop.step, prompt=config.prompt, text=text)
-    loop.metrics.write("end", loop.step, loss=loss, seconds=seconds)
-    try:
-        plot.plot_runs([loop.folder], loop.folder / runs.PLOT)
-    except ImportError as error:
-        report.warn(f"{runs.PLOT} is not drawn ({error}): pip install 'lion-ports[train]'")
     report.close()
     if config.sample_bytes:
         report.say(f"--- sample ---\n{config.prompt}{printable(sample)}\n---")
