@@ -1,11 +1,12 @@
 """A small text, a small model, and the real command line."""
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -34,6 +35,32 @@ class Result(NamedTuple):
 
 
 Train = Callable[..., Result]
+
+
+class Run:
+    """What is in the folder of a run."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    def events(self, kind: str | None = None) -> list[dict[str, Any]]:
+        lines = (self.folder / "metrics.jsonl").read_text().splitlines()
+        return [one for line in lines if (one := json.loads(line))["event"] == kind or not kind]
+
+    def losses(self) -> dict[int, float]:
+        return {event["step"]: event["loss"] for event in self.events("train")}
+
+    def newest(self) -> Path:
+        return max((self.folder / "checkpoints").iterdir())
+
+    def tensors(self) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in self.newest().glob("*.safetensors")}
+
+
+@pytest.fixture
+def a_run(folder: Path) -> type[Run]:
+    """``a_run("name")`` looks into that folder."""
+    return Run
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -116,6 +117,44 @@ def test_resume_says_what_it_cannot_do(small: Any, lion_train: Any, folder: Path
     (folder / "text.txt").write_text((folder / "text.txt").read_text() + "one line more\n")
     assert lion_train("resume", "run").code == 5
     assert lion_train("eval", "run").code == 5
+
+
+def test_edits_that_resume_would_drop_are_refused(small: Any, lion_train: Any) -> None:
+    assert small("--out", "run", "--steps", "4", "--quiet").code == 0
+    file = Path("run/config.toml")
+    saved, weights = file.read_text(), final("run")
+    file.write_text(saved.replace("lr = 0.001\n", "lr = 0.5\n").replace("keep = 3", "keep = 9"))
+    code, out, err = lion_train("resume", "run")
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert "lr = 0.5, not 0.001, keep = 9, not 3" in err
+    assert final("run") == weights
+    # This is also what a kill leaves between ``resume --steps 6`` and its first checkpoint.
+    file.write_text(saved.replace("\nsteps = 4\n", "\nsteps = 6\n"))
+    assert lion_train("resume", "run", "--quiet").code == 0
+    assert Path("run/checkpoints/step-00000006").exists()
+
+
+def test_without_a_checkpoint_the_file_is_the_configuration(small: Any, lion_train: Any) -> None:
+    assert small("--out", "run", "--steps", "4", "--quiet").code == 0
+    shutil.rmtree("run/checkpoints")
+    file = Path("run/config.toml")
+    file.write_text(file.read_text().replace("lr = 0.001\n", "lr = 0.5\n"))
+    assert lion_train("resume", "run", "--quiet").code == 0
+    assert max(e["lr"] for e in events("run") if e["event"] == "train") == 0.5
+
+
+def test_a_kill_between_a_checkpoint_and_its_event_loses_no_line(
+    small: Any, lion_train: Any
+) -> None:
+    assert small("--out", "run", "--quiet").code == 0
+    metrics = Path("run/metrics.jsonl")
+    lines = metrics.read_text().splitlines(keepends=True)
+    saved = [line for line in lines if '"checkpoint"' in line]
+    metrics.write_text("".join(lines[: lines.index(saved[-1])]))
+    for _ in range(2):
+        assert lion_train("resume", "run", "--quiet").code == 0
+        kept = metrics.read_text().splitlines(keepends=True)
+        assert [line for line in kept if '"checkpoint"' in line] == saved
 
 
 def test_a_checkpoint_without_its_mark_is_not_taken(small: Any, lion_train: Any) -> None:
