@@ -170,13 +170,13 @@ def sample(
 ) -> None:
     """Print text from the newest checkpoint of RUN (or from one checkpoint folder)."""
     _check_backend(backend)
-    from lion_ports.trainers import runs, sampling, session
+    from lion_ports.trainers import runs, sampling, saved, session
 
     found = runs.checkpoint_of(run)
     config = session.changed(found.config, temperature=temperature)
     start = config.prompt if prompt is None else prompt
     text = sampling.generate(
-        session.restore(found, backend),
+        saved.restore(found, backend),
         start.encode("utf-8", "surrogateescape"),
         count=count,
         sequence=config.sequence,
@@ -194,10 +194,10 @@ def sample(
 def evaluate(run: Path, max_loss: float | None, backend: str | None) -> None:
     """Print the validation loss of the newest checkpoint of RUN, in nats a byte."""
     _check_backend(backend)
-    from lion_ports.trainers import runs, session
+    from lion_ports.trainers import runs, saved
 
     found = runs.checkpoint_of(run)
-    loss = session.evaluate(found, backend)
+    loss = saved.evaluate(found, backend)
     click.echo(f"step {found.state.step}: validation loss {loss:.4f} nats a byte")
     if max_loss is not None and not loss <= max_loss:
         from lion_ports.trainers.errors import ThresholdError

@@ -2,7 +2,6 @@
 
 import shlex
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,9 +15,10 @@ from lion_ports.trainers.describe import describe, versions
 from lion_ports.trainers.engine import Engine, Tensors, best_backend, build_engine
 from lion_ports.trainers.errors import DataError, UsageError
 from lion_ports.trainers.init import digest, initial_parameters
-from lion_ports.trainers.loop import Loop, evaluation_loss
+from lion_ports.trainers.loop import Loop
 from lion_ports.trainers.progress import Reporter, duration, reporter
 from lion_ports.trainers.sampling import generate, printable
+from lion_ports.trainers.saved import check_data
 from lion_ports.trainers.signals import StopSignals
 
 
@@ -219,31 +219,3 @@ def _finish(loop: Loop, report: Reporter, loss: float, seconds: float) -> None:
     report.say(f"run        {loop.folder} ({runs.METRICS}, {runs.PLOT}, {runs.CHECKPOINTS}/)")
     run = shlex.quote(str(loop.folder))
     report.say(f"next       lion-train sample {run} --prompt {shlex.quote(config.prompt)}")
-
-
-def restore(found: Checkpoint, backend: str | None) -> Engine:
-    """An engine with the weights of a checkpoint, to sample from or to evaluate, on any device."""
-    settings = replace(found.config.engine_settings(), device="auto")
-    return build_engine(backend or found.config.backend, settings, found.parameters)
-
-
-def evaluate(found: Checkpoint, backend: str | None) -> float:
-    """The validation loss of a checkpoint on its own data, nats a byte.
-
-    Raises:
-        DataError: if the data are not those of the run any more.
-    """
-    config = found.config
-    text = load_text(config.data, sequence=config.sequence, held_out=config.held_out)
-    check_data(found, text)
-    return evaluation_loss(restore(found, backend), config, text)
-
-
-def check_data(found: Checkpoint, text: Text) -> None:
-    """Raise a DataError unless ``text`` is what the checkpoint was trained on."""
-    then, now = found.state.data_sha256, text.sha256
-    if then != now:
-        raise DataError(
-            f"the data {found.config.data} are not what the run was trained on: their sha256 is "
-            f"{now[:12]}, and it was {then[:12]}"
-        )
