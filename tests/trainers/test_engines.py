@@ -249,6 +249,8 @@ def test_looking_at_a_fresh_optimizer_changes_no_step(
 ) -> None:
     looked_at, other = (build_engine(backend, SETTINGS, parameters) for _ in range(2))
     assert all((tensor == 0).all() for tensor in looked_at.optimizer_state().values())
+    if backend == "torch":
+        assert not vars(looked_at)["_optimizer"].state
     for engine in (looked_at, other):
         engine.train_step(tokens, LR)
     for name, tensor in other.parameters().items():
