@@ -104,7 +104,7 @@ def test_weights_that_overflow_at_the_last_step(
     wild = ("--lr", "1e3", "--weight-decay", "1e38", "--steps", "1", "--warmup", "0", "--quiet")
     code, _, err = small("--out", "run", *wild, backend=backend)
     assert code == 4
-    # Where another test has imported MLX before, no fast BLAS can be loaded any more, and it says so.
+    # Where another test has imported MLX, no fast BLAS can be loaded any more, and it says so.
     validation, sampling = [line for line in err.splitlines() if "MLX multiplies" not in line]
     assert "the validation loss at step 1 is not finite" in validation
     assert "nothing can be sampled" in sampling
