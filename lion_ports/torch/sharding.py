@@ -1,0 +1,82 @@
+"""DTensors: each rank updates the shard that it holds, and sums go over all shards.
+
+Every rule of the update works element by element, so it runs on plain local tensors; the state is a
+DTensor with the placements of its parameter. Counts, norms and the look at gradients that are not
+finite concern a whole tensor (L-019, L-022, L-027, L-028): those go through ``total``.
+"""
+
+import sys
+from typing import TYPE_CHECKING, TypeGuard
+
+from torch import Tensor
+
+from lion_ports.errors import DtypeError
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
+
+
+def is_dtensor(tensor: Tensor) -> "TypeGuard[DTensor]":
+    """Whether a tensor is a DTensor; imports nothing, since that module comes with the first one.
+
+    >>> import torch
+    >>> is_dtensor(torch.ones(3))
+    False
+    """
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(tensor, module.DTensor)
+
+
+def local(tensor: Tensor, like: Tensor | None = None) -> Tensor:
+    """The part of a DTensor that this rank holds, as a plain tensor that shares its memory.
+
+    Any other tensor is returned as it is.
+
+    Args:
+        tensor: any dtype and shape; a shard may be empty.
+        like: the parameter, where ``tensor`` is its gradient. A gradient that is placed otherwise
+            is redistributed first, and what is returned shares no memory with it.
+
+    Raises:
+        DtypeError: one of ``tensor`` and ``like`` is a DTensor and the other is not.
+
+    >>> import torch
+    >>> x = torch.ones(3)
+    >>> local(x) is x
+    True
+    """
+    like = tensor if like is None else like
+    if is_dtensor(tensor) and is_dtensor(like):
+        if tensor.placements != like.placements:
+            tensor = tensor.redistribute(like.device_mesh, like.placements)
+        return tensor.to_local()
+    if is_dtensor(tensor) or is_dtensor(like):
+        raise DtypeError(
+            f"a gradient is a {type(tensor).__name__} and its parameter a {type(like).__name__}; "
+            "make both DTensors, as by torch.distributed.tensor.distribute_tensor, or neither."
+        )
+    return tensor
+
+
+def total(value: Tensor, like: Tensor) -> Tensor:
+    """The sum of a number over the shards of a tensor: the same on every rank.
+
+    Args:
+        value: 0-d tensor: a count or a sum of squares over ``local(like)``.
+        like: the tensor that it was taken from. Shards along every dimension of its mesh are added;
+            replicas hold the same number, which is counted once.
+
+    Returns:
+        0-d tensor of the dtype of ``value``; ``value`` itself if ``like`` is no DTensor.
+
+    >>> import torch
+    >>> total(torch.tensor(3.0), like=torch.ones(3))
+    tensor(3.)
+    """
+    if not is_dtensor(like):
+        return value
+    from torch.distributed.tensor import DTensor, Partial, Replicate
+
+    parts = [p if p.is_replicate() else Partial("sum") for p in like.placements]
+    whole = DTensor.from_local(value, like.device_mesh, parts, run_check=False)
+    return whole.redistribute(placements=[Replicate()] * like.device_mesh.ndim).to_local()
