@@ -2,7 +2,6 @@
 
 import difflib
 import math
-import numbers
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -10,61 +9,50 @@ from functools import wraps
 from inspect import signature
 from typing import Any, Literal, NamedTuple, ParamSpec, Self, TypeVar, get_args
 
+from lion_ports import checks
 from lion_ports.errors import ConfigError
 
 Decay = Literal["coupled", "independent"]
 MomentumDtype = Literal["float32", "bfloat16"]
 Nonfinite = Literal["propagate", "skip", "raise"]
-# A number, a scalar array of any framework, or a schedule step -> lr.
-LearningRate = float | Callable[[Any], Any] | Any
+Nonlinearity = Literal["sign", "tanh", "clip", "l2"]
+# A number, a scalar array of any framework, or a schedule step -> value.
+Schedulable = float | Callable[[Any], Any] | Any
+LossScale = float | Literal["dynamic"]
 
+# Where a dynamic loss scale begins, and what it stays between (L-024).
+LOSS_SCALE_INITIAL, LOSS_SCALE_MIN, LOSS_SCALE_MAX = 2.0**15, 1.0, 2.0**24
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def known_settings(make: Callable[P, R]) -> Callable[P, R]:
-    """Give the function that makes an optimizer L-020's answer to an argument it does not have.
-
-    >>> @known_settings
-    ... def lion(learning_rate=1e-4, weight_decay=0.0): ...
-    >>> lion(weight_decy=0.1)
-    Traceback (most recent call last):
-    ...
-    lion_ports.errors.ConfigError: unknown setting 'weight_decy'; did you mean 'weight_decay'?
-    """
-    names = [name for name in signature(make).parameters if name != "self"]
-
-    @wraps(make)
-    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
-        problems = [_unknown(name, names) for name in kwargs if name not in names]
-        if not problems:
-            return make(*args, **kwargs)
-        known: Any = {name: value for name, value in kwargs.items() if name in names}
-        try:
-            make(*args, **known)
-        except ConfigError as error:
-            problems.extend(error.problems)
-        raise ConfigError(*problems)
-
-    return checked
-
-
 class Scalars(NamedTuple):
-    """The scalars of one step, not yet rounded; ``wd`` is that of ``x - lr*(u + wd*x)``.
+    """The scalars of one step, not yet rounded.
 
-    Each is a Python float or a scalar array of the framework at hand.
+    Each is a Python float or a scalar array of the framework at hand. With ``lr_peak`` the weight
+    decay is independent, and its coefficient ``wd / lr_peak`` (L-017).
     """
 
     lr: Any
     b1: Any
     b2: Any
     wd: Any
+    lr_peak: Any = None
 
 
-def coupled_decay(weight_decay: float, lr_peak: float | None) -> float:
-    """The ``wd`` of ``x - lr*(u + wd*x)``: independent decay is a coupled ``wd / lr_peak``."""
-    return weight_decay if lr_peak is None else weight_decay / lr_peak
+class Rule(NamedTuple):
+    """How the direction and its decay are made, where that is not Lion's own way (L-022, 23, 28)."""
+
+    nonlinearity: Nonlinearity = "sign"
+    steepness: float = 1.0
+    cautious: bool = False
+    cautious_cap: float = 10.0
+    cautious_decay: bool = False
+
+
+LION = Rule()
+"""The sign, and nothing else."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +71,7 @@ class LionConfig:
         lr: learning rate: a number >= 0, a scalar array, or a schedule ``step -> lr`` that is
             evaluated at the number of updates done before (first: 0) (L-015).
         betas: ``(beta1, beta2)``, each in [0, 1). The paper's language models use (0.95, 0.98).
-        weight_decay: ``wd`` >= 0. At 0 the term is absent (L-009).
+        weight_decay: ``wd`` >= 0, or a schedule like that of ``lr``. At 0 the term is absent (L-009).
         decay: ``"coupled"`` decays by ``lr * wd``; ``"independent"`` by ``wd * lr / lr_peak``,
             so that ``wd`` is the share of a parameter lost per step at the peak (L-017).
         lr_peak: what ``decay="independent"`` divides by; None: ``lr``, unless it is a schedule.
@@ -92,6 +80,18 @@ class LionConfig:
         maximize: ascend instead of descend (L-018).
         nonfinite: what a NaN or infinite gradient does: ``"propagate"``, ``"skip"`` the whole step
             and count it, or ``"raise"`` before anything moves (L-019).
+        cautious: leave out what the gradient opposes, and enlarge the rest, by at most
+            ``cautious_cap`` (L-022).
+        cautious_decay: decay only where the direction pulls towards zero as well (L-023).
+        nonlinearity: ``"sign"``, ``"tanh"``, ``"clip"`` or ``"l2"`` of ``steepness * c`` (L-028).
+        clipvalue: bound of each element of a gradient (L-026).
+        clipnorm: bound of the norm of each gradient (L-027).
+        global_clipnorm: bound of the norm of all gradients together (L-027).
+        gradient_accumulation_steps: micro-steps to one update by their mean (L-025).
+        ema_decay: keep a moving average of the parameters, with this decay in [0, 1) (L-029).
+        ema_overwrite_every: replace the parameters by it after so many updates (L-029).
+        loss_scale: what the loss was multiplied by, a number or ``"dynamic"`` (L-024).
+        loss_scale_growth_interval: finite steps after which a dynamic scale is doubled (L-024).
 
     Raises:
         ConfigError: one message that lists every problem found.
@@ -102,52 +102,134 @@ class LionConfig:
     lion_ports.errors.ConfigError: 2 problems: lr = -1 is not a finite number >= 0; betas[1] = ...
     """
 
-    lr: LearningRate = 1e-4
+    lr: Schedulable = 1e-4
     betas: tuple[float, float] = (0.9, 0.99)
-    weight_decay: float = 0.0
+    weight_decay: Schedulable = 0.0
     decay: Decay = "coupled"
     lr_peak: float | None = None
     momentum_dtype: MomentumDtype | None = None
     maximize: bool = False
     nonfinite: Nonfinite = "propagate"
+    cautious: bool = False
+    cautious_cap: float = LION.cautious_cap
+    cautious_decay: bool = False
+    nonlinearity: Nonlinearity = "sign"
+    steepness: float = LION.steepness
+    clipvalue: float | None = None
+    clipnorm: float | None = None
+    global_clipnorm: float | None = None
+    gradient_accumulation_steps: int = 1
+    ema_decay: float | None = None
+    ema_overwrite_every: int | None = None
+    loss_scale: LossScale | None = None
+    loss_scale_growth_interval: int = 2000
 
     def __post_init__(self) -> None:
+        flags = ("maximize", "cautious", "cautious_decay")
+        choices = {
+            "decay": get_args(Decay),
+            "momentum_dtype": (None, *get_args(MomentumDtype)),
+            "nonfinite": get_args(Nonfinite),
+            "nonlinearity": get_args(Nonlinearity),
+            **dict.fromkeys(flags, (False, True)),
+        }
         problems = [
-            *_lr_problems(self.lr),
-            *_betas_problems(self.betas),
-            *_number_problems("weight_decay", self.weight_decay),
-            *_choice_problems("decay", self.decay, get_args(Decay)),
-            *_choice_problems(
-                "momentum_dtype", self.momentum_dtype, (None, *get_args(MomentumDtype))
-            ),
-            *_choice_problems("maximize", self.maximize, (False, True)),
-            *_choice_problems("nonfinite", self.nonfinite, get_args(Nonfinite)),
+            *checks.schedulable("lr", self.lr),
+            *checks.fractions("betas", self.betas),
+            *checks.schedulable("weight_decay", self.weight_decay),
+            *(p for name, allowed in choices.items() for p in self._choice(name, allowed)),
+            *checks.number("cautious_cap", self.cautious_cap, least=1),
+            *checks.number("steepness", self.steepness, above=True),
+            *self._clip_problems(),
+            *checks.whole("gradient_accumulation_steps", self.gradient_accumulation_steps),
+            *self._average_problems(),
+            *self._scale_problems(),
+            *self._idle_problems(),
             *self._peak_problems(),
         ]
         if problems:
             raise ConfigError(*problems)
         object.__setattr__(self, "betas", tuple(self.betas))
 
+    def _choice(self, name: str, allowed: tuple[Any, ...]) -> list[str]:
+        return checks.choice(name, getattr(self, name), allowed)
+
+    def _clip_problems(self) -> list[str]:
+        names = ("clipvalue", "clipnorm", "global_clipnorm")
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        problems = [p for n, v in given.items() for p in checks.number(n, v, above=True)]
+        if len(given) > 1:
+            problems.append(f"at most one way to clip is possible, not {' and '.join(given)}")
+        return problems
+
+    def _average_problems(self) -> list[str]:
+        problems = [] if self.ema_decay is None else checks.fraction("ema_decay", self.ema_decay)
+        if self.ema_overwrite_every is not None:
+            problems += checks.whole("ema_overwrite_every", self.ema_overwrite_every)
+        return problems
+
+    def _scale_problems(self) -> list[str]:
+        problems = checks.whole("loss_scale_growth_interval", self.loss_scale_growth_interval)
+        if self.dynamic and self.nonfinite == "raise":
+            problems.append("loss_scale='dynamic' skips what is not finite, and nonfinite='raise'")
+        if self.loss_scale is None or self.dynamic:
+            return problems
+        if isinstance(self.loss_scale, str):
+            return [*problems, *checks.choice("loss_scale", self.loss_scale, ("dynamic",))]
+        return problems + checks.number("loss_scale", self.loss_scale, above=True)
+
+    def _idle_problems(self) -> list[str]:
+        """Settings that have no effect without another one that is missing."""
+        needs = {
+            "cautious_cap": ("cautious=True", self.cautious),
+            "steepness": ("nonlinearity other than 'sign'", self.nonlinearity != "sign"),
+            "ema_overwrite_every": ("ema_decay", self.ema_decay is not None),
+            "loss_scale_growth_interval": ("loss_scale='dynamic'", self.dynamic),
+            "lr_peak": ("decay='independent'", self.decay == "independent"),
+        }
+        usual = {field.name: field.default for field in fields(self)}
+        return [
+            f"{name} = {getattr(self, name)!r} has no effect without {other}"
+            for name, (other, is_there) in needs.items()
+            if not is_there and self._is_set(name, usual[name])
+        ]
+
+    def _is_set(self, name: str, usual: Any) -> bool:
+        value = getattr(self, name)
+        return value is not usual and not checks.is_traced(value) and bool(value != usual)
+
     def _peak_problems(self) -> list[str]:
-        """``lr_peak`` makes sense only for independent decay, which cannot do without it."""
+        """Independent decay cannot do without ``lr_peak``, which may be ``lr`` itself."""
         if self.decay != "independent":
-            if self.lr_peak is None:
-                return []
-            return [f"lr_peak = {self.lr_peak!r} has no effect without decay='independent'"]
+            return []
         peak = self.lr if self.lr_peak is None else self.lr_peak
         if callable(peak):
             return ["decay='independent' with a schedule needs lr_peak, the schedule's largest lr"]
-        if not _is_traced(peak):
-            peak = _plain(peak)
-            if not (_is_number(peak) and sys.float_info.min <= peak < math.inf):
+        if not checks.is_traced(peak):
+            peak = checks.plain(peak)
+            if not (checks.is_number(peak) and sys.float_info.min <= peak < math.inf):
                 return [f"decay='independent' needs lr_peak > 0, and {peak!r} was given"]
         object.__setattr__(self, "lr_peak", peak)
         return []
 
-    def scalars(self, lr: Any, *, decays: bool = True) -> Scalars:
-        """The scalars of a step with learning rate ``lr``; ``decays=False`` for a masked one."""
-        wd = coupled_decay(self.weight_decay, self.lr_peak) if decays else 0.0
-        return Scalars(lr, *self.betas, wd)
+    @property
+    def dynamic(self) -> bool:
+        """Whether the loss scale is a part of the state (L-024)."""
+        return isinstance(self.loss_scale, str) and self.loss_scale == "dynamic"
+
+    @property
+    def skips(self) -> bool:
+        """Whether a step with a gradient that is not finite is left out (L-019, L-024)."""
+        return self.nonfinite == "skip" or self.dynamic
+
+    @property
+    def rule(self) -> Rule:
+        """How the direction and its decay are made."""
+        return Rule(**{name: getattr(self, name) for name in Rule._fields})
+
+    def scalars(self, lr: Any, wd: Any, lr_peak: Any = None, *, decays: bool = True) -> Scalars:
+        """The scalars of a step; ``decays=False`` for a parameter that the mask exempts."""
+        return Scalars(lr, *self.betas, wd if decays else 0.0, lr_peak)
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Self:
@@ -158,92 +240,54 @@ class LionConfig:
         ...
         lion_ports.errors.ConfigError: unknown setting 'weight_decy'; did you mean 'weight_decay'?
         """
-        names = [field.name for field in fields(cls)]
-        problems = [_unknown(name, names) for name in options if name not in names]
-        known = {name: value for name, value in options.items() if name in names}
-        try:
-            config = cls(**known)
-        except ConfigError as error:
-            problems.extend(error.problems)
-        if problems:
-            raise ConfigError(*problems)
-        return config
+        return known_settings(cls)(**options)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool)
-
-
-def _is_traced(value: object) -> bool:
-    """Inside a JAX transformation a setting may be abstract, with no number to check yet."""
-    return any(base.__name__ == "Tracer" for base in type(value).__mro__)
-
-
-def _plain(value: Any) -> Any:
-    """The Python number in a scalar array of any framework."""
-    return value.item() if hasattr(value, "item") and value.shape == () else value
-
-
-def _number_problems(name: str, value: Any) -> list[str]:
-    if _is_traced(value):
-        return []
-    plain = _plain(value)
-    if _is_number(plain) and math.isfinite(plain) and plain >= 0:
-        return []
-    return [f"{name} = {value!r} is not a finite number >= 0"]
-
-
-def checked_rate(lr: Any) -> Any:
-    """What a schedule gave, if it is a learning rate (L-015, L-020).
+def scheduled(name: str, value: Schedulable, count: Any) -> Any:
+    """A setting at a count of updates, checked if a schedule gave it (L-015, L-020).
 
     Raises:
-        ConfigError: it is negative, not finite, or not a number.
+        ConfigError: the schedule gave something negative, not finite, or not a number.
     """
-    if problems := _number_problems("lr", lr):
+    if not callable(value):
+        return value
+    if problems := checks.number(name, given := value(count)):
         raise ConfigError(*problems)
-    return lr
+    return given
+
+
+def known_settings(make: Callable[P, R]) -> Callable[P, R]:
+    """Give the function that makes an optimizer L-020's answer to an argument it does not have.
+
+    >>> @known_settings
+    ... def lion(learning_rate=1e-4, weight_decay=0.0): ...
+    >>> lion(weight_decy=0.1)
+    Traceback (most recent call last):
+    ...
+    lion_ports.errors.ConfigError: unknown setting 'weight_decy'; did you mean 'weight_decay'?
+    """
+    names = [name for name in signature(make).parameters if name != "self"]
+
+    @wraps(make)
+    def checked(*args: P.args, **kwargs: P.kwargs) -> R:
+        problems = [checks.unknown(name, names) for name in kwargs if name not in names]
+        if not problems:
+            return make(*args, **kwargs)
+        known: Any = {name: value for name, value in kwargs.items() if name in names}
+        try:
+            make(*args, **known)
+        except ConfigError as error:
+            problems.extend(error.problems)
+        raise ConfigError(*problems)
+
+    return checked
 
 
 def misspelt(names: Iterable[str]) -> list[str]:
     """A problem for each name that is nearly, but not quite, that of a setting."""
     known = [field.name for field in fields(LionConfig)]
     return [
-        _unknown(name, known)
+        checks.unknown(name, known)
         for name in names
         if name not in known and difflib.get_close_matches(name, known, 1, cutoff=0.85)
     ]
-
-
-def _lr_problems(lr: Any) -> list[str]:
-    if callable(lr):
-        return []
-    if getattr(lr, "shape", ()) != ():
-        return [f"lr has shape {tuple(lr.shape)}; a number, a scalar array or a schedule is needed"]
-    return _number_problems("lr", lr)
-
-
-def _betas_problems(betas: Any) -> list[str]:
-    try:
-        b1, b2 = betas
-    except (TypeError, ValueError):
-        return [f"betas = {betas!r} is not a pair of numbers"]
-    return [
-        f"betas[{i}] = {beta!r} is not in [0, 1)"
-        for i, beta in enumerate((b1, b2))
-        if not _is_traced(beta) and not (_is_number(_plain(beta)) and 0 <= _plain(beta) < 1)
-    ]
-
-
-def _choice_problems(name: str, value: Any, allowed: tuple[Any, ...]) -> list[str]:
-    if value in allowed:
-        return []
-    listed = ", ".join(repr(one) for one in allowed)
-    nearest = difflib.get_close_matches(str(value), [str(one) for one in allowed], 1)
-    hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-    return [f"{name} = {value!r} is not one of {listed}{hint}"]
-
-
-def _unknown(name: str, known: list[str]) -> str:
-    nearest = difflib.get_close_matches(name, known, 1)
-    hint = f"did you mean {nearest[0]!r}?" if nearest else f"the settings are {', '.join(known)}"
-    return f"unknown setting {name!r}; {hint}"

@@ -37,6 +37,23 @@ def test_defaults_are_the_papers():
         ({"decay": "independent", "lr_peak": "x"}, "needs lr_peak > 0, and 'x' was given"),
         ({"decay": "independent", "lr_peak": 1e-320}, "needs lr_peak > 0, and 1e-320"),
         ({"weight_decay": -1, "lr_peak": 1e-3}, "2 problems: .*; lr_peak = 0.001 has no effect"),
+        ({"cautious": 1.5}, "cautious = 1.5 is not one of False, True"),
+        ({"cautious": True, "cautious_cap": 0.5}, "cautious_cap = 0.5 is not a finite number >= 1"),
+        ({"cautious_cap": 2.0}, "cautious_cap = 2.0 has no effect without cautious=True"),
+        ({"nonlinearity": "tan"}, "nonlinearity = 'tan' is not one of .* did you mean 'tanh'"),
+        ({"nonlinearity": "tanh", "steepness": 0}, "steepness = 0 is not a finite number > 0"),
+        ({"steepness": 2.0}, "steepness = 2.0 has no effect without nonlinearity other than"),
+        ({"clipnorm": 0.0}, "clipnorm = 0.0 is not a finite number > 0"),
+        ({"clipvalue": 1.0, "clipnorm": 1.0}, "at most one way to clip .* clipvalue and clipnorm"),
+        ({"gradient_accumulation_steps": 0}, "steps = 0 is not a whole number >= 1"),
+        ({"gradient_accumulation_steps": True}, "steps = True is not a whole number >= 1"),
+        ({"ema_decay": 1.0}, r"ema_decay = 1.0 is not in \[0, 1\)"),
+        ({"ema_decay": 0.9, "ema_overwrite_every": 1.5}, "every = 1.5 is not a whole number"),
+        ({"ema_overwrite_every": 5}, "ema_overwrite_every = 5 has no effect without ema_decay"),
+        ({"loss_scale": "dynamc"}, "'dynamc' is not one of 'dynamic'; did you mean 'dynamic'"),
+        ({"loss_scale": 0}, "loss_scale = 0 is not a finite number > 0"),
+        ({"loss_scale": "dynamic", "nonfinite": "raise"}, "skips what is not finite"),
+        ({"loss_scale_growth_interval": 5}, "has no effect without loss_scale='dynamic'"),
     ],
 )
 def test_bad_settings_are_refused_with_what_came_and_what_is_allowed(settings, sentence):
@@ -64,9 +81,9 @@ def test_zero_is_a_legal_learning_rate_and_beta():
 def test_independent_decay_is_a_coupled_one_at_the_peak():
     config = LionConfig(lr=2.0**-6, decay="independent", weight_decay=0.25)
     assert config.lr_peak == 2.0**-6
-    scalars = config.scalars(2.0**-6)
-    assert scalars.lr * scalars.wd == 0.25
-    assert config.scalars(2.0**-6, decays=False).wd == 0
+    scalars = config.scalars(2.0**-6, 0.25, config.lr_peak)
+    assert scalars.lr * scalars.wd / scalars.lr_peak == 0.25
+    assert config.scalars(2.0**-6, 0.25, config.lr_peak, decays=False).wd == 0
 
 
 def test_presets_hold_the_table():

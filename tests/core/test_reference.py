@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from lion_ports import DtypeError, LionConfig, NonFiniteError, reference
 from lion_ports.conformance import exact
+from lion_ports.config import Scalars
 from lion_ports.conformance.bits import DTYPES, same
-from lion_ports.reference import Scalars
+
 
 REALS = ["float32", "bfloat16", "float16", "float64"]
 BITS = {2: 16, 4: 32, 8: 64}
