@@ -42,7 +42,7 @@ class Scalars(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """How the direction and its decay are made, where that is not Lion's own way (L-022, 23, 28)."""
+    """How direction and decay are made, where not in Lion's own way (L-022, L-023, L-028)."""
 
     nonlinearity: Nonlinearity = "sign"
     steepness: float = 1.0
@@ -71,7 +71,7 @@ class LionConfig:
         lr: learning rate: a number >= 0, a scalar array, or a schedule ``step -> lr`` that is
             evaluated at the number of updates done before (first: 0) (L-015).
         betas: ``(beta1, beta2)``, each in [0, 1). The paper's language models use (0.95, 0.98).
-        weight_decay: ``wd`` >= 0, or a schedule like that of ``lr``. At 0 the term is absent (L-009).
+        weight_decay: ``wd`` >= 0, or a schedule like ``lr``; at 0 the term is absent (L-009).
         decay: ``"coupled"`` decays by ``lr * wd``; ``"independent"`` by ``wd * lr / lr_peak``,
             so that ``wd`` is the share of a parameter lost per step at the peak (L-017).
         lr_peak: what ``decay="independent"`` divides by; None: ``lr``, unless it is a schedule.

@@ -44,3 +44,7 @@ class NonFiniteError(LionError, ArithmeticError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.names, self.note)
+
+
+class StateError(LionError, ValueError):
+    """A saved state that is damaged, foreign, newer, or of other parameters (L-030)."""
