@@ -1,8 +1,7 @@
-"""The arithmetic of docs/spec.md on MLX arrays."""
+"""Dtypes, rounding and signs on MLX arrays."""
 
 import mlx.core as mx
 
-from lion_ports.config import Scalars
 from lion_ports.errors import DtypeError
 
 _COMPUTE = {
@@ -12,6 +11,9 @@ _COMPUTE = {
     mx.float64: mx.float64,
     mx.complex64: mx.float32,
 }
+
+# Elements that are added up one after another before their sum is added to others.
+_BLOCK = 4096
 
 
 def compute_dtype(dtype: mx.Dtype, name: str = "") -> mx.Dtype:
@@ -53,45 +55,49 @@ def sign(c: mx.array) -> mx.array:
     return mx.where(mx.isnan(c), c, mx.sign(c))
 
 
-def lion_update(
-    x: mx.array, g: mx.array, m: mx.array, scalars: Scalars
-) -> tuple[mx.array, mx.array]:
-    """One Lion update of one parameter (L-001; Program 1 of the paper).
+def as_reals(array: mx.array) -> mx.array:
+    """A complex array as pairs of reals along a new last axis (L-014); any other as it is."""
+    return array[..., None].view(mx.float32) if array.dtype == mx.complex64 else array
 
-    Args:
-        x: parameter, any shape and any floating or complex dtype.
-        g: gradient, same shape, any floating dtype; complex where ``x`` is.
-        m: momentum as stored, same shape.
-        scalars: learning rate (float or scalar array), betas and weight decay.
 
-    Returns:
-        The new parameter in the dtype of ``x`` and the new momentum in the dtype of ``m``.
+def as_complex(array: mx.array) -> mx.array:
+    """The complex array of pairs of reals."""
+    return array.view(mx.complex64).squeeze(-1)
 
-    Raises:
-        DtypeError: if ``x`` is neither floating nor complex.
 
-    >>> x, m = mx.array([1.0, 1, 1]), mx.array([0.5, -0.5, 0])
-    >>> lion_update(x, mx.array([1.0, 1, 0]), m, Scalars(lr=0.25, b1=0.5, b2=0.75, wd=0.5))
-    (array([0.625, 0.625, 0.875], dtype=float32), array([0.625, -0.125, 0], dtype=float32))
+def as_stored(array: mx.array, like: mx.array) -> mx.array:
+    """What ``as_reals`` made, complex again if ``like`` is."""
+    return as_complex(array) if like.dtype == mx.complex64 else array
+
+
+def total(array: mx.array) -> mx.array:
+    """The sum of all elements in their dtype, formed in blocks.
+
+    ``mx.sum`` on the CPU adds long vectors one element after another: 2**25 float32 ones come to
+    2**24.
     """
-    if x.dtype == mx.complex64:  # L-014: a pair of reals
-        x_, g_, m_ = (a[..., None].view(mx.float32) for a in (x, g, m))
-        new_x, new_m = lion_update(x_, g_, m_, scalars)
-        return new_x.view(mx.complex64).squeeze(-1), new_m.view(mx.complex64).squeeze(-1)
+    while array.ndim:
+        array = _row_sums(array)
+    return array
 
-    dtype = compute_dtype(x.dtype)
-    # L-006: 1-b in float64, then every scalar is rounded once to the compute dtype.
-    lr, b1, omb1, b2, omb2, wd = (
-        mx.array(s, dtype)
-        for s in (scalars.lr, scalars.b1, 1 - scalars.b1, scalars.b2, 1 - scalars.b2, scalars.wd)
-    )
-    x_, g_, m_ = (widen(a, dtype) for a in (x, g, m))
 
-    # L-007: one IEEE operation at a time, in this order.
-    c = b1 * m_ + omb1 * g_
-    u = sign(c)
-    if scalars.wd != 0:  # L-009
-        u = u + wd * x_
-    x_ = x_ - lr * u
-    m_ = b2 * m_ + omb2 * g_
-    return narrow(x_, x.dtype), narrow(m_, m.dtype)
+def _row_sums(array: mx.array) -> mx.array:
+    *rows, length = array.shape
+    while length > _BLOCK:
+        blocks, rest = divmod(length, _BLOCK)
+        whole, tail = mx.split(array, [length - rest], axis=-1)
+        sums = whole.reshape(*rows, blocks, _BLOCK).sum(-1)
+        array = mx.concatenate([sums, tail.sum(-1, keepdims=True)], axis=-1)
+        length = blocks + 1
+    return array.sum(-1)
+
+
+def count(mask: mx.array) -> mx.array:
+    """How many are true, as an int64."""
+    # MLX counts in int32, which holds the length of any one dimension.
+    return total((mask.sum(-1) if mask.ndim else mask).astype(mx.int64))
+
+
+def select(condition: mx.array | None, new: mx.array, old: mx.array) -> mx.array:
+    """``new`` where the condition holds; None holds always, and costs nothing."""
+    return new if condition is None else mx.where(condition, new, old)

@@ -1,15 +1,35 @@
 """Lion as an ``mlx.optimizers.Optimizer``."""
 
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields
 from typing import Any
 
 import mlx.core as mx
+from mlx.nn import Module
 from mlx.optimizers import Optimizer
-from mlx.utils import tree_flatten, tree_map, tree_map_with_path
+from mlx.utils import tree_flatten, tree_map
 
-from lion_ports.config import Decay, LionConfig, MomentumDtype, Nonfinite, known_settings
-from lion_ports.errors import ConfigError, NonFiniteError
-from lion_ports.mlx.arithmetic import compute_dtype, lion_update
+from lion_ports.config import (
+    Decay,
+    LionConfig,
+    LossScale,
+    MomentumDtype,
+    Nonfinite,
+    Nonlinearity,
+    Schedulable,
+    known_settings,
+)
+from lion_ports.errors import ConfigError
+from lion_ports.mlx.arithmetic import compute_dtype, select
+from lion_ports.mlx.gradients import effective_gradients
+from lion_ports.mlx.groups import Group, Predicate, make_groups
+from lion_ports.mlx.rates import Rates
+from lion_ports.mlx.step import as_parameter, init_counters, init_slots, updated
+from lion_ports.mlx.trees import Slots, entries, known, replaced
+
+# The arguments of Lion that LionConfig has by the same name.
+_SETTINGS = {field.name for field in fields(LionConfig)}
 
 
 class Lion(Optimizer):
@@ -22,19 +42,39 @@ class Lion(Optimizer):
         m' &= \beta_2 m + (1 - \beta_2) g
 
     On the CPU, eager and inside ``mx.compile``, every step equals ``lion_ports.reference`` bit for
-    bit. Assigning ``optimizer.learning_rate`` does not trace a compiled step again.
+    bit. Whatever changes from step to step is in ``optimizer.state``, so that one trace serves a
+    compiled step for ever, also when ``optimizer.learning_rate`` is assigned. docs/mlx.md has
+    recipes.
 
     Args:
         learning_rate: a number >= 0, a scalar array, or a schedule ``step -> lr`` (L-015).
         betas: ``(beta1, beta2)``, each in [0, 1).
-        weight_decay: decoupled weight decay ``wd`` >= 0.
+        weight_decay: decoupled weight decay ``wd`` >= 0, or a schedule.
         mask: ``mask(path, parameter) -> bool`` says what decays; None: everything (L-017).
+        groups: ``[{"params": lambda path, parameter: ..., "weight_decay": 0.0}, ...]``. The first
+            predicate that says yes has the parameter. A group may have its own ``learning_rate``,
+            ``betas``, ``weight_decay``, ``decay``, ``lr_peak``, ``momentum_dtype``, ``maximize``,
+            and settings of L-022, L-023 and L-028. ``optimizer.groups[0].learning_rate`` is that
+            of the first one.
         decay: ``"coupled"`` (``lr * wd``) or ``"independent"`` (``wd * lr / lr_peak``) (L-017).
         lr_peak: what independent decay divides by; None: ``learning_rate``, unless a schedule.
         momentum_dtype: None (the parameter's), ``"float32"`` or ``"bfloat16"`` (L-016).
         maximize: ascend (L-018).
         nonfinite: ``"propagate"``, ``"skip"`` (counted in ``optimizer.skipped``) or ``"raise"``,
             which needs the values and so cannot be used inside ``mx.compile`` (L-019).
+        cautious: leave out what the gradient opposes, and enlarge the rest, by at most
+            ``cautious_cap`` (L-022).
+        cautious_decay: decay only where the direction pulls towards zero as well (L-023).
+        nonlinearity: ``"sign"``, ``"tanh"``, ``"clip"`` or ``"l2"`` of ``steepness * c`` (L-028).
+        clipvalue: bound of each element of a gradient (L-026).
+        clipnorm: bound of the norm of each gradient (L-027).
+        global_clipnorm: bound of the norm of all gradients together (L-027).
+        gradient_accumulation_steps: calls to one update by their mean (L-025).
+        ema_decay: keep a moving average of the parameters (L-029); ``averaged`` swaps it in.
+        ema_overwrite_every: replace the parameters by it after so many updates (L-029).
+        loss_scale: what the loss was multiplied by, a number or ``"dynamic"``, and then by
+            ``optimizer.loss_scale`` (L-024).
+        loss_scale_growth_interval: finite steps after which a dynamic scale is doubled.
 
     Raises:
         ConfigError: a setting is out of its range or unknown.
@@ -52,121 +92,168 @@ class Lion(Optimizer):
     @known_settings
     def __init__(
         self,
-        learning_rate: Any = 1e-4,
+        learning_rate: Schedulable = 1e-4,
         betas: tuple[float, float] = (0.9, 0.99),
-        weight_decay: float = 0.0,
+        weight_decay: Schedulable = 0.0,
         *,
-        mask: Callable[[str, mx.array], bool] | None = None,
+        mask: Predicate | None = None,
+        groups: Iterable[Mapping[str, Any]] = (),
         decay: Decay = "coupled",
         lr_peak: float | None = None,
         momentum_dtype: MomentumDtype | None = None,
         maximize: bool = False,
         nonfinite: Nonfinite = "propagate",
+        cautious: bool = False,
+        cautious_cap: float = 10.0,
+        cautious_decay: bool = False,
+        nonlinearity: Nonlinearity = "sign",
+        steepness: float = 1.0,
+        clipvalue: float | None = None,
+        clipnorm: float | None = None,
+        global_clipnorm: float | None = None,
+        gradient_accumulation_steps: int = 1,
+        ema_decay: float | None = None,
+        ema_overwrite_every: int | None = None,
+        loss_scale: LossScale | None = None,
+        loss_scale_growth_interval: int = 2000,
     ) -> None:
+        chosen = {name: value for name, value in locals().items() if name in _SETTINGS}
         super().__init__()
-        self._config = LionConfig(
-            learning_rate,
-            betas,
-            weight_decay,
-            decay=decay,
-            lr_peak=lr_peak,
-            momentum_dtype=momentum_dtype,
-            maximize=maximize,
-            nonfinite=nonfinite,
-        )
         self._mask = mask
-        self._lr_dtype = mx.float32
-        if callable(learning_rate):
-            self._schedulers["learning_rate"] = learning_rate
-            learning_rate = learning_rate(self.step)
-        self.learning_rate = learning_rate
-        if nonfinite == "skip":
-            self.state["skipped"] = mx.array(0, mx.uint64)
+        self._rates = Rates(self)
+        self.groups = make_groups({"lr": learning_rate, **chosen}, groups, self._rates)
+        self._config = self.groups[-1].config
+        self._complete()
 
     def init(self, parameters: Any) -> None:
-        """Make a zero momentum beside every parameter that has none yet (L-002)."""
-        dtypes = [compute_dtype(x.dtype, path) for path, x in tree_flatten(parameters)]
-        if mx.float64 in dtypes and self._lr_dtype != mx.float64:
-            self._lr_dtype = mx.float64
-            # The number as it was assigned, unless a state with another one was loaded since.
-            held = self.learning_rate
-            self.learning_rate = self._assigned if held is self._assigned_array else held
-        super().init(parameters)
+        """Make what is missing in the state beside every parameter (L-002).
 
-    def init_single(self, parameter: mx.array, state: dict[str, mx.array]) -> None:
-        """L-002, L-016: zeros made from the parameter; a complex momentum stays complex."""
-        dtype = parameter.dtype
-        if self._config.momentum_dtype is not None and dtype != mx.complex64:
-            dtype = getattr(mx, self._config.momentum_dtype)
-        state["m"] = mx.zeros(parameter.shape, dtype)
+        Raises:
+            DtypeError: a parameter is neither floating nor complex; then nothing is made.
+        """
+        named = [(path, x) for path, x in tree_flatten(parameters) if isinstance(x, mx.array)]
+        if mx.float64 in [compute_dtype(x.dtype, path) for path, x in named]:
+            self._rates.use_float64()
+        for path, x, slots in entries(parameters, self.state):
+            init_slots(x, slots, self._group(path, x).config)
+        self._initialized = True
+
+    @property
+    def state(self) -> Any:
+        """The state as a tree: ``step``, ``learning_rate``, ``lion`` and the parameters' slots.
+
+        A tree that was saved may be assigned; what it lacks is begun anew, so that the state of
+        ``mlx.optimizers.Lion`` serves as well. A top-level parameter named like one of the three
+        is found under ``parameter:NAME``.
+        """
+        return self._state
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        self._state = state
+        self._initialized = False
+        self._complete()
 
     @property
     def learning_rate(self) -> mx.array:
         """The learning rate as a scalar array, float64 where a parameter is (L-006)."""
-        value: mx.array = self.state["learning_rate"]
-        return value
+        return self.groups[-1].learning_rate
 
     @learning_rate.setter
     def learning_rate(self, learning_rate: Any) -> None:
-        self._assigned = learning_rate
-        self._assigned_array = mx.array(learning_rate, self._lr_dtype)
-        self.state["learning_rate"] = self._assigned_array
+        self.groups[-1].learning_rate = learning_rate
+
+    @property
+    def loss_scale(self) -> mx.array:
+        """What to multiply the loss by, as a scalar array (L-024); 1 without the option."""
+        if self._config.dynamic:
+            return self._counters["loss_scale"]
+        scale = self._config.loss_scale
+        return mx.array(1.0 if scale is None else float(scale))
 
     @property
     def skipped(self) -> int:
-        """Steps left out by ``nonfinite="skip"``."""
-        return int(self.state.get("skipped", 0))
+        """Steps left out by ``nonfinite="skip"`` or a dynamic loss scale."""
+        return int(self._counters.get("skipped", 0))
 
     def apply_gradients(self, gradients: Any, parameters: Any) -> Any:
         """The updated parameters: a tree like ``gradients``, of which ``parameters`` is a superset.
 
-        A gradient of None, or one that is missing, leaves its parameter alone (L-003).
+        A gradient of None, or one that is missing, leaves its parameter alone (L-003). Under
+        ``gradient_accumulation_steps`` the tree has every parameter that is in the state.
         """
-        xs = tree_map(lambda g, x: x, gradients, parameters)
-        self.init(xs)
-        ok = self._all_finite(gradients)
-        for schedule in self._schedulers.values():
-            self.learning_rate = schedule(self.step)
-        self.state["step"] = _select(ok, self.step + 1, self.step)
-        if "skipped" in self.state:
-            skipped = self.state["skipped"]
-            self.state["skipped"] = _select(ok, skipped, skipped + 1)
+        tree = tree_map(lambda g, x: x, gradients, parameters)
+        self.init(tree)
+        if self._config.gradient_accumulation_steps > 1:
+            tree = known(parameters, self.state)  # an earlier micro-step may have had others
+        leaves = list(entries(tree, self.state))
+        xs = {path: x for path, x, _ in leaves}
+        slots = {path: slots for path, _, slots in leaves}
+        gs = {path: g for path, g in tree_flatten(gradients) if g is not None}
+        due = effective_gradients(xs, gs, slots, self._counters, self._config)
 
-        def update(path: str, g: mx.array | None, x: mx.array, state: Any) -> mx.array:
-            return x if g is None else self._update(path, g, x, state, ok)
+        count = self.step + 1
+        for group in self.groups:
+            group.follow_schedule(self.step)
+        scalars = {group: group.scalars(self.step) for group in self.groups}
+        new = {}
+        for path, g in due.gradients.items():
+            x, group = xs[path], self._group(path, xs[path])
+            decays = self._mask is None or self._mask(path, x)
+            now = scalars[group] if decays else scalars[group]._replace(wd=0.0)
+            new[path] = updated(x, g, slots[path], group, now, count, due.moves(path))
+        self.state["step"] = select(due.made, count, self.step)
+        return replaced(tree, new)
 
-        return tree_map_with_path(update, gradients, xs, self.state)
+    def averaged_parameters(self, parameters: Any) -> Any:
+        """The averages of the parameters, in their dtypes; what has none stays (L-029).
 
-    def _update(self, path: str, g: mx.array, x: mx.array, state: Any, ok: Any) -> mx.array:
-        decays = self._mask is None or self._mask(path, x)
-        scalars = self._config.scalars(self.learning_rate, decays=decays)
-        g = -g if self._config.maximize else g  # L-018
-        new_x, new_m = lion_update(x, g, state["m"], scalars)
-        state["m"] = _select(ok, new_m, state["m"])
-        return _select(ok, new_x, x)
+        Raises:
+            ConfigError: the optimizer has no ``ema_decay``.
+        """
+        if self._config.ema_decay is None:
+            raise ConfigError("there are no averages without ema_decay; construct Lion with one")
+        leaves = entries(known(parameters, self.state), self.state)
+        averages = {path: as_parameter(slots["average"], x) for path, x, slots in leaves}
+        return replaced(parameters, averages)
 
-    def _all_finite(self, gradients: Any) -> mx.array | None:
-        """Whether all gradients are finite; None where it does not matter (L-019)."""
-        if self._config.nonfinite == "propagate":
-            return None
-        present = [(path, g) for path, g in tree_flatten(gradients) if g is not None]
-        named = [(path, mx.isfinite(g).all()) for path, g in present]
-        if self._config.nonfinite == "raise":
-            bad = [path for path, finite in named if not _value(finite)]
-            if bad:
-                raise NonFiniteError(bad)
-        return mx.stack([mx.array(True), *(finite for _, finite in named)]).all()
+    @contextmanager
+    def averaged(self, model: Module) -> Iterator[Module]:
+        """Swap the averages into the model, and its own parameters in again at the end (L-029).
 
+        Do not train inside: the parameters that come back are those from before.
 
-def _select(ok: mx.array | None, new: mx.array, old: mx.array) -> mx.array:
-    return new if ok is None else mx.where(ok, new, old)
+        >>> from mlx import nn
+        >>> model, optimizer = nn.Linear(1, 1), Lion(0.5, ema_decay=0.75)
+        >>> model.weight = mx.array([[1.0]])
+        >>> optimizer.update(model, {"weight": mx.array([[1.0]])})
+        >>> with optimizer.averaged(model):
+        ...     model.weight.item()
+        0.875
+        >>> model.weight.item()
+        0.5
+        """
+        held = known(model, self.state)
+        model.update(self.averaged_parameters(held))
+        try:
+            yield model
+        finally:
+            model.update(held)
 
+    def _complete(self) -> None:
+        """Put the scalars in the state that it does not have."""
+        self._state.setdefault("step", mx.array(0, mx.uint64))
+        self._rates.complete()
+        counters: Slots = self._state.get("lion", {})
+        init_counters(counters, self._config)
+        if counters:
+            self._state["lion"] = counters
 
-def _value(finite: mx.array) -> bool:
-    try:
-        return bool(finite.item())
-    except ValueError:
-        raise ConfigError(
-            "nonfinite='raise' was given inside mx.compile, where no value can be looked at; "
-            "use 'skip', or leave the update out of the compiled function"
-        ) from None
+    @property
+    def _counters(self) -> Slots:
+        counters: Slots = self._state.get("lion", {})
+        return counters
+
+    def _group(self, path: str, x: mx.array) -> Group:
+        """The first group that picks this parameter."""
+        return next(group for group in self.groups if group.picks(path, x))

@@ -1,0 +1,142 @@
+"""Parameter groups by predicate, which MLX itself does not have."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from typing import Any
+
+import mlx.core as mx
+
+from lion_ports import checks
+from lion_ports.config import LionConfig, Rule, Scalars, scheduled
+from lion_ports.errors import ConfigError
+from lion_ports.mlx.rates import Rates, checked
+
+Predicate = Callable[[str, mx.array], bool]
+
+# What a group may have for itself; everything else belongs to the optimizer.
+_OWN = ("params", "learning_rate", "betas", "weight_decay", "decay", "lr_peak", "momentum_dtype",
+        "maximize", *Rule._fields)  # fmt: skip
+
+# Settings that are not inherited where the group's own value of another one leaves them no effect.
+_IDLE = {
+    "lr_peak": ("decay", "coupled"),
+    "cautious_cap": ("cautious", False),
+    "steepness": ("nonlinearity", "sign"),
+}
+
+
+class Group:
+    """The settings of the parameters that ``picks`` says yes to.
+
+    Args:
+        config: the settings.
+        rates: where the state keeps the learning rates.
+        picks: ``picks(path, parameter) -> bool``.
+        name: of the group in the state; empty for the optimizer's own settings.
+        has_rate: whether it has its own learning rate, or follows the optimizer's.
+    """
+
+    def __init__(
+        self,
+        config: LionConfig,
+        rates: Rates,
+        picks: Predicate = lambda path, parameter: True,
+        name: str = "",
+        *,
+        has_rate: bool = True,
+    ) -> None:
+        self.config, self.rule, self.picks = config, config.rule, picks
+        self._rates, self._name, self._has_rate = rates, name, has_rate
+        suffix = f":{name}" if name else ""
+        self._rate_key = f"learning_rate{suffix if has_rate else ''}"
+        self._peak_key = f"lr_peak{suffix}"
+        if has_rate:
+            rates[self._rate_key] = scheduled("lr", config.lr, mx.array(0, mx.uint64))
+        if config.lr_peak is not None:
+            rates[self._peak_key] = config.lr_peak
+
+    @property
+    def learning_rate(self) -> mx.array:
+        """The learning rate as a scalar array; assign a number or an array to change it."""
+        return self._rates[self._rate_key]
+
+    @learning_rate.setter
+    def learning_rate(self, learning_rate: Any) -> None:
+        if not self._has_rate:
+            raise ConfigError(
+                f"groups[{self._name}] has no learning rate of its own and follows the "
+                "optimizer's; give it one when you construct Lion"
+            )
+        self._rates[self._rate_key] = checked("lr", learning_rate)
+
+    @property
+    def lr_peak(self) -> mx.array | None:
+        """What independent decay divides by, as it stands in the state (L-017)."""
+        return None if self.config.lr_peak is None else self._rates[self._peak_key]
+
+    def follow_schedule(self, step: mx.array) -> None:
+        """Set the learning rate of this step, if a schedule says it (L-015)."""
+        if self._has_rate and callable(self.config.lr):
+            self._rates.follow(self._rate_key, checked("lr", self.config.lr(step)))
+
+    def scalars(self, step: mx.array) -> Scalars:
+        """The scalars of this step (L-017)."""
+        wd = self.config.weight_decay
+        if callable(wd):
+            wd = checked("weight_decay", wd(step))
+        return self.config.scalars(self.learning_rate, wd, self.lr_peak)
+
+
+def make_groups(
+    settings: Mapping[str, Any], groups: Iterable[Mapping[str, Any]], rates: Rates
+) -> list[Group]:
+    """The groups in their order, and at the end that of all other parameters.
+
+    Raises:
+        ConfigError: one message with the problems of all of them (L-020).
+    """
+    groups = list(groups)
+    problems = [f"groups[{i}]: {p}" for i, own in enumerate(groups) for p in _problems(own)]
+    own = [dict(group) if isinstance(group, Mapping) else {} for group in groups]
+    labelled = {"": settings} | {f"groups[{i}]: ": _merged(settings, g) for i, g in enumerate(own)}
+    configs = []
+    for label, chosen in labelled.items():
+        try:
+            configs.append(LionConfig(**chosen))
+        except ConfigError as error:
+            problems += [label + p for p in error.problems if p not in problems]
+    if problems:
+        raise ConfigError(*problems)
+    made = [
+        Group(config, rates, one["params"], str(i), has_rate="learning_rate" in one)
+        for i, (one, config) in enumerate(zip(own, configs[1:], strict=True))
+    ]
+    return [*made, Group(configs[0], rates)]
+
+
+def _merged(settings: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """The optimizer's settings with a group's own in their place, by LionConfig's names."""
+    idle = [name for name, (other, off) in _IDLE.items() if other in own and own[other] == off]
+    inherited = {name: value for name, value in settings.items() if name not in idle}
+    named = {"lr" if name == "learning_rate" else name: own[name] for name in _OWN if name in own}
+    named.pop("params", None)
+    return {**inherited, **named}
+
+
+def _problems(own: Any) -> list[str]:
+    """What is wrong with the names in one group, and with its predicate."""
+    if not isinstance(own, Mapping):
+        return [f"{own!r} is not a dictionary with 'params' and settings"]
+    optimizers = ("mask", "groups", *(field.name for field in fields(LionConfig)))
+    problems = [
+        f"{name} is a setting of the optimizer, not of a parameter group"
+        if name in optimizers and name != "lr"
+        else checks.unknown(name, list(_OWN))
+        for name in own
+        if name not in _OWN
+    ]
+    if not callable(own.get("params")):
+        problems.append(
+            f"params = {own.get('params')!r} is not a function (path, parameter) -> bool"
+        )
+    return problems

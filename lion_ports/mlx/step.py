@@ -1,0 +1,72 @@
+"""The state of one parameter and of the whole, and what a step makes of them."""
+
+import mlx.core as mx
+
+from lion_ports.config import LOSS_SCALE_INITIAL, LionConfig, Scalars
+from lion_ports.mlx.arithmetic import compute_dtype, narrow, select
+from lion_ports.mlx.groups import Group
+from lion_ports.mlx.trees import Slots
+from lion_ports.mlx.update import average, lion_update
+
+
+def init_counters(state: Slots, config: LionConfig) -> None:
+    """Put in the scalars that the options need and the state does not have."""
+    if config.skips:
+        state.setdefault("skipped", mx.array(0, mx.uint64))
+    if config.gradient_accumulation_steps > 1:
+        state.setdefault("micro", mx.array(0, mx.int32))
+    if config.dynamic:
+        state.setdefault("loss_scale", mx.array(LOSS_SCALE_INITIAL, mx.float32))
+        state.setdefault("good_steps", mx.array(0, mx.int32))
+
+
+def init_slots(x: mx.array, slots: Slots, config: LionConfig) -> None:
+    """Put in what a parameter needs beside it and does not have (L-002, L-016, L-025, L-029)."""
+    is_complex = x.dtype == mx.complex64
+    wide = x.dtype if is_complex else compute_dtype(x.dtype)
+    if "m" not in slots:
+        asked = None if is_complex else config.momentum_dtype
+        slots["m"] = mx.zeros(x.shape, x.dtype if asked is None else getattr(mx, asked))
+    if config.gradient_accumulation_steps > 1 and "seen" not in slots:
+        slots["grad_sum"] = mx.zeros(x.shape, wide)
+        slots["seen"] = mx.array(0, mx.int32)
+    if config.ema_decay is not None and "average" not in slots:
+        slots["average"] = x.astype(wide)
+
+
+def updated(
+    x: mx.array,
+    g: mx.array,
+    slots: Slots,
+    group: Group,
+    scalars: Scalars,
+    count: mx.array,
+    moves: mx.array | None,
+) -> mx.array:
+    """The new parameter; its slots are brought forward.
+
+    Args:
+        x: parameter.
+        g: gradient that is due, in the compute dtype.
+        slots: of the parameter.
+        group: its settings.
+        scalars: those of this step.
+        count: updates done, this one included.
+        moves: whether it is updated at all; None: it is.
+    """
+    config = group.config
+    g = -g if config.maximize else g  # L-018
+    new_x, new_m = lion_update(x, g, slots["m"], scalars, group.rule)
+    slots["m"] = select(moves, new_m, slots["m"])
+    if config.ema_decay is not None:
+        new_e = average(slots["average"], new_x, config.ema_decay)
+        if config.ema_overwrite_every is not None:
+            due = count % config.ema_overwrite_every == 0
+            new_x = mx.where(due, as_parameter(new_e, x), new_x)
+        slots["average"] = select(moves, new_e, slots["average"])
+    return select(moves, new_x, x)
+
+
+def as_parameter(e: mx.array, x: mx.array) -> mx.array:
+    """An average in the dtype of its parameter (L-029)."""
+    return e if x.dtype == mx.complex64 else narrow(e, x.dtype)
