@@ -1,0 +1,74 @@
+"""Parameters with gradients, the bits of tensors, and processes that torchrun starts."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import lion_ports
+
+torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
+
+collect_ignore = ["workers"]  # scripts, in which there are no doctests to look for
+WORKERS = Path(__file__).with_name("workers")
+PACKAGES = str(Path(lion_ports.__file__).parents[1])  # that the processes test what is tested here
+TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
+
+Parameter = Callable[..., Any]
+Worker = Callable[..., None]
+
+
+@pytest.fixture
+def parameter() -> Parameter:
+    """A parameter of the given values, with a gradient of ones."""
+
+    def make(*values: float, dtype: Any = torch.float32) -> Any:
+        p = torch.nn.Parameter(torch.tensor(values, dtype=dtype))
+        p.grad = torch.ones_like(p)
+        return p
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def bits() -> Callable[[Any], Any]:
+    """Anything made of tensors in a form in which == compares dtypes, shapes and every bit."""
+
+    def of(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: of(one) for key, one in value.items()}
+        if isinstance(value, list | tuple):
+            return [of(one) for one in value]
+        if isinstance(value, torch.Tensor):
+            flat = value.detach().reshape(-1).view(torch.uint8)
+            return value.dtype, tuple(value.shape), flat.numpy().tobytes()
+        return value
+
+    return of
+
+
+@pytest.fixture(scope="session")
+def worker() -> Worker:
+    """Run a script of workers/ in a folder, under torchrun if it is to have several processes."""
+
+    def run(script: str, folder: Path, processes: int = 1) -> None:
+        launch = (*TORCHRUN, str(processes)) if processes > 1 else ()
+        done = subprocess.run(
+            (sys.executable, *launch, WORKERS / script, folder),
+            env={
+                **os.environ,
+                "PYTHONPATH": PACKAGES,
+                "OMP_NUM_THREADS": "1",
+                "HF_HUB_OFFLINE": "1",
+            },
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+
+    return run

@@ -1,0 +1,122 @@
+"""torch.compile(optimizer.step): the bits of eager steps, and nothing compiled twice."""
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
+
+from lion_ports.torch import Lion  # noqa: E402
+
+STEPS = 6
+OPTIONS = {
+    "plain": {},
+    "momentum": {"momentum_dtype": "bfloat16"},
+    "independent": {"decay": "independent"},
+    "cautious": {"cautious": True, "cautious_decay": True},
+    "tanh": {"nonlinearity": "tanh"},
+    "clipnorm": {"clipnorm": 0.5},
+    "global": {"global_clipnorm": 0.5},
+    "skip": {"nonfinite": "skip"},
+    "average": {"ema_decay": 0.9},
+    "dynamic": {"loss_scale": "dynamic"},
+    "schedules": {"lr": lambda step: 0.1 / (step + 1), "weight_decay": lambda step: 0.1 * step},
+}
+
+
+def start(**settings):
+    params = [torch.nn.Parameter(torch.linspace(-1, 1, size)) for size in (3, 7)]
+    return params, Lion(params, **{"lr": 0.1, "weight_decay": 0.1} | settings)
+
+
+def train(params, optimizer, step, change=lambda group, i: None):
+    generator = torch.Generator().manual_seed(0)
+    for i in range(STEPS):
+        for group in optimizer.param_groups:
+            change(group, i)
+        for p in params:
+            p.grad = torch.randn(p.shape, generator=generator)
+        step()
+
+
+def compiled(optimizer):
+    """The step, compiled to graphs that run as they are, and the list of these graphs."""
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    torch.compiler.reset()
+    return torch.compile(optimizer.step, backend=backend), graphs
+
+
+def numbers(group, i):
+    group["lr"], group["weight_decay"] = 0.1 / (i + 1), 0.1 * (i + 1)
+
+
+def tensors(group, i):
+    group["lr"].fill_(0.1 / (i + 1))
+    group["weight_decay"].fill_(0.1 * (i + 1))
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_compiled_steps_are_eager_steps(options, bits):
+    params, optimizer = start(**options)
+    others, eager = start(**options)
+    step, graphs = compiled(optimizer)
+    train(params, optimizer, step)
+    train(others, eager, eager.step)
+    assert bits(params) == bits(others)
+    assert bits(optimizer.state_dict()) == bits(eager.state_dict())
+    assert len(graphs) == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "change"), [(float, numbers), (torch.tensor, tensors)], ids=["numbers", "tensors"]
+)
+def test_other_rates_and_decays_compile_nothing(make, change, bits):
+    params, optimizer = start(lr=make(0.1), weight_decay=make(0.1))
+    others, eager = start()
+    step, graphs = compiled(optimizer)
+    train(params, optimizer, step, change)
+    train(others, eager, eager.step, numbers if make is float else lambda group, i: None)
+    assert len(graphs) == 1
+    if make is float:
+        assert bits(params) == bits(others)
+
+
+def test_a_torch_scheduler_compiles_nothing(bits):
+    runs, graphs = [], []
+    for compiles in (True, False):
+        params, optimizer = start()
+        scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+        step, graphs = compiled(optimizer) if compiles else (optimizer.step, graphs)
+
+        def both(step=step, scheduler=scheduler):
+            step()
+            scheduler.step()
+
+        train(params, optimizer, both)
+        runs.append(params)
+    assert bits(runs[0]) == bits(runs[1])
+    assert len(graphs) == 1
+
+
+def test_accumulation_compiles_one_graph_for_micro_steps_and_one_for_updates(bits):
+    params, optimizer = start(gradient_accumulation_steps=3)
+    others, eager = start(gradient_accumulation_steps=3)
+    step, graphs = compiled(optimizer)
+    train(params, optimizer, step)
+    train(others, eager, eager.step)
+    assert bits(params) == bits(others)
+    assert len(graphs) == 2
+
+
+@pytest.mark.slow
+def test_inductor_keeps_the_bits(bits):
+    params, optimizer = start(cautious=True, ema_decay=0.9, clipvalue=0.5)
+    others, eager = start(cautious=True, ema_decay=0.9, clipvalue=0.5)
+    torch.compiler.reset()
+    train(params, optimizer, torch.compile(optimizer.step), numbers)
+    train(others, eager, eager.step, numbers)
+    assert bits(params) == bits(others)
+    assert bits(optimizer.state_dict()) == bits(eager.state_dict())

@@ -1,0 +1,80 @@
+"""DDP, FSDP2 and DTensors, started by torchrun: the bits of one process."""
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
+pytest.importorskip("torch.distributed.tensor", reason="needs a torch with torch.distributed")
+
+import torch.distributed as dist  # noqa: E402
+from torch.distributed.tensor import Shard, distribute_tensor  # noqa: E402
+
+from lion_ports import DtypeError  # noqa: E402
+from lion_ports.torch import Lion  # noqa: E402
+from lion_ports.torch.sharding import local  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def data_parallel(worker, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data_parallel")
+    worker("data_parallel.py", folder, processes=2)
+    return [torch.load(folder / f"rank{rank}.pt") for rank in range(2)]
+
+
+@pytest.fixture(scope="module")
+def dtensors(worker, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("dtensors")
+    worker("dtensors.py", folder, processes=4)
+    return [torch.load(folder / f"rank{rank}.pt") for rank in range(4)]
+
+
+@pytest.mark.parametrize("way", ["ddp", "fsdp2", "released"])
+def test_two_processes_train_as_one(data_parallel, way, bits):
+    for cells in data_parallel:
+        for cell in cells.values():
+            assert bits(cell[way]) == bits(cell["alone"])
+
+
+def test_placements_of_dtensors_do_not_change_the_result(dtensors, bits):
+    for cells in dtensors:
+        for cell in cells.values():
+            alone = cell.pop("alone")
+            assert len(cell) == 6
+            for found in cell.values():
+                assert bits(found) == bits(alone)
+
+
+@pytest.fixture
+def mesh():
+    """One process, as its own group."""
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield dist.init_device_mesh("cpu", (1,))
+    dist.destroy_process_group()
+
+
+def test_a_gradient_that_is_no_dtensor_is_refused(mesh):
+    p = torch.nn.Parameter(distribute_tensor(torch.ones(2), mesh, [Shard(0)]))
+    p.grad = torch.ones(2)
+    with pytest.raises(DtypeError, match="a gradient is a Tensor and its parameter a DTensor"):
+        Lion([p]).step()
+
+
+def test_compiled_steps_of_dtensors(mesh, bits):
+    """One graph for all steps but the first, which has no momentum yet."""
+    plain = torch.nn.Parameter(torch.linspace(-1, 1, 7))
+    p = torch.nn.Parameter(distribute_tensor(plain.detach().clone(), mesh, [Shard(0)]))
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    torch.compiler.reset()
+    optimizer, alone = Lion([p], lr=0.5, cautious=True), Lion([plain], lr=0.5, cautious=True)
+    step = torch.compile(optimizer.step, backend=backend)
+    for _ in range(3):
+        plain.grad = torch.linspace(1, -2, 7)
+        p.grad = distribute_tensor(plain.grad, mesh, [Shard(0)])
+        step()
+        alone.step()
+    assert bits(local(p)) == bits(plain)
+    assert len(graphs) <= 2

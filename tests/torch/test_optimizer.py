@@ -1,0 +1,104 @@
+"""Settings, groups and gradients as PyTorch users know them. The arithmetic: tests/conformance."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
+
+from lion_ports import ConfigError, DtypeError, NonFiniteError  # noqa: E402
+from lion_ports.torch import Lion  # noqa: E402
+
+
+def test_groups_have_their_own_settings(parameter):
+    a, b = parameter(1.0), parameter(1.0)
+    Lion([{"params": [a], "lr": 0.5}, {"params": [b], "weight_decay": 1.0}], lr=0.25).step()
+    assert (a.item(), b.item()) == (0.5, 0.5)
+
+
+def test_a_bad_group_is_not_added(parameter):
+    optimizer = Lion([parameter(1.0)])
+    with pytest.raises(ConfigError, match="lr = -1"):
+        optimizer.add_param_group({"params": [parameter(1.0)], "lr": -1})
+    assert len(optimizer.param_groups) == 1
+
+
+def test_settings_of_a_group_are_known_and_its_own(parameter):
+    for group, words in (({"weight_decy": 1.0}, "did you mean"), ({"nonfinite": "skip"}, "not of")):
+        with pytest.raises(ConfigError, match=words):
+            Lion([{"params": [parameter(1.0)], "lr_scale": 0.5, **group}])
+
+
+def test_an_unknown_setting_names_its_nearest(parameter):
+    with pytest.raises(ConfigError, match="'weight_decy'; did you mean 'weight_decay'"):
+        Lion([parameter(1.0)], weight_decy=0.1)
+
+
+def test_scalars_of_other_frameworks_are_learning_rates(parameter):
+    p = parameter(1.0)
+    Lion([p], lr=np.array(0.5)).step()
+    assert p.item() == 0.5
+
+
+def test_what_a_schedule_gives_is_checked(parameter):
+    optimizer = Lion([parameter(1.0)], lr=lambda step: 0.5 - step)
+    optimizer.step()
+    with pytest.raises(ConfigError, match=r"lr = -0\.5"):
+        optimizer.step()
+
+
+def test_nonfinite_raise_names_the_parameter_and_moves_nothing():
+    model = torch.nn.Linear(2, 1)
+    for p in model.parameters():
+        p.grad = torch.ones_like(p)
+    model.bias.grad.fill_(float("nan"))
+    before = model.weight.detach().clone()
+    with pytest.raises(NonFiniteError, match="bias"):
+        Lion(model.named_parameters(), nonfinite="raise").step()
+    assert torch.equal(model.weight, before)
+
+
+def test_nonfinite_skip_counts(parameter):
+    p = parameter(1.0)
+    optimizer = Lion([p], lr=0.5, nonfinite="skip")
+    p.grad.fill_(float("inf"))
+    optimizer.step()
+    assert (p.item(), optimizer.skipped) == (1.0, 1)
+
+
+def test_sparse_gradients_and_integer_parameters_are_refused(parameter):
+    first, p = parameter(1.0), parameter(1.0, 2.0)
+    p.grad = torch.ones(2).to_sparse()
+    for nonfinite in ("propagate", "skip"):
+        with pytest.raises(DtypeError, match=r"parameter 1 of group 0 is sparse.*dense gradients"):
+            Lion([first, p], lr=0.5, nonfinite=nonfinite).step()
+    assert first.item() == 1.0
+    with pytest.raises(DtypeError, match=r"parameter 0 of group 0 has dtype torch\.int64"):
+        Lion([torch.ones(2, dtype=torch.int64)])
+
+
+def test_slices_do_not_change_the_result(parameter):
+    p, q = parameter(1.0), parameter(1.0)
+    wide = torch.randn(3, 200_003, generator=torch.Generator().manual_seed(1))
+    a, b = torch.nn.Parameter(wide.clone()), torch.nn.Parameter(wide.T.contiguous().T)
+    a.grad = b.grad = wide.flip(0).contiguous()
+    assert not b.is_contiguous()
+    for x in (a, b):
+        Lion([x, p, q], lr=0.5, weight_decay=0.1).step()
+    assert torch.equal(a, b)
+
+
+def test_looking_at_the_state_does_no_harm(parameter):
+    p = parameter(1.0)
+    optimizer = Lion([p], lr=0.5)
+    assert optimizer.state[p] == {}
+    optimizer.step()
+    assert p.item() == 0.5
+
+
+def test_step_without_any_gradient_does_nothing(parameter):
+    p = parameter(1.0)
+    p.grad = None
+    optimizer = Lion([p], weight_decay=0.5, nonfinite="raise")
+    optimizer.step()
+    assert p.item() == 1.0
+    assert p not in optimizer.state

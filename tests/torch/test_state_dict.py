@@ -1,0 +1,116 @@
+"""Saving, loading and copying the optimizer."""
+
+import copy
+import io
+import pickle
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
+
+from lion_ports.torch import Lion  # noqa: E402
+
+OPTIONS = {
+    "schedule": {"lr": lambda step: 0.5**step, "weight_decay": lambda step: 0.5 * step},
+    "independent": {"decay": "independent", "weight_decay": 0.25, "lr": 0.5},
+    "momentum": {"momentum_dtype": "float32"},
+    "accumulation": {"gradient_accumulation_steps": 2},
+    "average": {"ema_decay": 0.9, "ema_overwrite_every": 3},
+    "dynamic": {"loss_scale": "dynamic", "loss_scale_growth_interval": 4},
+}
+
+
+def start(settings):
+    p = torch.nn.Parameter(torch.linspace(-1, 1, 7).to(torch.bfloat16))
+    return p, Lion([p], **{"lr": 0.01} | settings)
+
+
+def train(p, optimizer, seeds):
+    for seed in seeds:
+        p.grad = torch.randn(7, generator=torch.Generator().manual_seed(seed)).to(p.dtype)
+        optimizer.step()
+
+
+@pytest.mark.parametrize("settings", OPTIONS.values(), ids=OPTIONS)
+def test_a_run_that_is_resumed_goes_on_with_the_same_bits(settings, bits, tmp_path):
+    p, optimizer = start(settings)
+    train(p, optimizer, range(3))
+    torch.save({"p": p, "optimizer": optimizer.state_dict()}, tmp_path / "saved.pt")
+    saved = torch.load(tmp_path / "saved.pt", weights_only=True)
+    q, resumed = start(settings)
+    with torch.no_grad():
+        q.copy_(saved["p"])
+    resumed.load_state_dict(saved["optimizer"])
+    for one, way in ((p, optimizer), (q, resumed)):
+        train(one, way, range(3, 6))
+    assert bits(q) == bits(p)
+    assert bits(resumed.state_dict()) == bits(optimizer.state_dict())
+
+
+def test_loading_takes_a_copy(bits):
+    p, optimizer = start({})
+    train(p, optimizer, [0])
+    state = optimizer.state_dict()
+    before = bits(state)
+    q, other = start({})
+    other.load_state_dict(state)
+    train(q, other, [1])
+    assert bits(state) == before
+
+
+def test_independent_decay_remembers_its_peak_in_the_state(parameter):
+    p = parameter(1.0)
+    optimizer = Lion([p], lr=0.5, weight_decay=0.25, decay="independent")
+    state = optimizer.state_dict()
+    other = Lion([parameter(1.0)], lr=0.125, weight_decay=0.25, decay="independent")
+    other.load_state_dict(state)
+    assert other.param_groups[0]["lr_peak"] == 0.5
+
+
+def test_a_float32_momentum_on_bfloat16_parameters_survives_saving(parameter):
+    p = parameter(1.0, 2.0, dtype=torch.bfloat16)
+    optimizer = Lion([p], momentum_dtype="float32")
+    optimizer.step()
+    file = io.BytesIO()
+    torch.save(optimizer.state_dict(), file)
+    file.seek(0)
+    other = Lion([p], momentum_dtype="float32")
+    other.load_state_dict(torch.load(file, weights_only=True))
+    assert other.state[p]["exp_avg"].dtype == torch.float32
+    assert torch.equal(other.state[p]["exp_avg"], optimizer.state[p]["exp_avg"])
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda o: pickle.loads(pickle.dumps(o))])
+def test_copies_go_on_alike(duplicate, parameter):
+    optimizer = Lion([parameter(1.0)], lr=0.5)
+    optimizer.step()
+    other = duplicate(optimizer)
+    (p,) = other.param_groups[0]["params"]
+    p.grad = torch.ones_like(p)
+    other.step()
+    optimizer.step()
+    assert torch.equal(p, optimizer.param_groups[0]["params"][0])
+
+
+def test_a_state_of_another_lion_is_completed(parameter):
+    p = parameter(1.0)
+    group = {"lr": 0.25, "betas": (0.9, 0.99), "weight_decay": 0.0, "params": [0]}
+    other = {"state": {0: {"exp_avg": torch.tensor([-1.0])}}, "param_groups": [group]}
+    optimizer = Lion([p], lr=0.5)
+    optimizer.load_state_dict(other)
+    optimizer.step()
+    assert p.item() == 1.25
+
+
+def test_hooks_see_and_change_the_state_that_is_loaded(parameter):
+    p = parameter(1.0)
+    optimizer = Lion([p])
+    optimizer.step()
+    saved = optimizer.state_dict()
+
+    def cleared(optimizer, state):
+        return state | {"state": {0: {"exp_avg": torch.zeros(1)}}}
+
+    optimizer.register_load_state_dict_pre_hook(cleared)
+    optimizer.load_state_dict(saved)
+    assert optimizer.state[p]["exp_avg"].item() == 0
