@@ -1,6 +1,6 @@
 """What one step may lead to: the proved bound of docs/conformance.md ("The bound")."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import ml_dtypes
 import numpy as np
@@ -9,34 +9,43 @@ from numpy.typing import NDArray
 from lion_ports import reference
 from lion_ports.config import Scalars
 from lion_ports.conformance.bits import hexadecimal
+from lion_ports.conformance.directions import cautious_branches, direction_branches
+from lion_ports.conformance.pipeline import Effective
 from lion_ports.conformance.trial import Array, Trial
 
 K_MIX = 5
 """Roundings in b*m + (1-b)*g over all rewritings (4), and one for their products."""
 K_MOVE = 8
 """Roundings in x - lr*(u + wd*x) over all rewritings (7), and one for their products."""
+K_AVERAGE = 4
+"""Roundings in d*e + (1-d)*x over all rewritings (3), and one for their products."""
 
 Bools = NDArray[np.bool_]
 
 
+class Before(NamedTuple):
+    """A parameter before a step, as reals: itself, its momentum and average, and their errors.
+
+    The errors are 0 where the implementation shows the array, and arrays where it hides it.
+    """
+
+    x: Array
+    m: Array
+    m_error: Any = 0.0
+    average: Array | None = None
+    average_error: Any = 0.0
+
+
 class StepBound:
-    """What one step may lead to, from parameter ``x0`` and momentum ``m0`` (within ``m_error``)."""
+    """What one step may lead to from the state before it."""
 
     def __init__(
-        self,
-        trial: Trial,
-        name: str,
-        lr: float,
-        x0: Array,
-        g: Array,
-        m0: Array,
-        m_error: Any,
-        flush: bool,
-    ) -> None:
-        decays = trial.mask is None or trial.mask[name]
-        scalars = trial.config.scalars(lr, decays=decays)
-        self._compute = reference.compute_dtype(x0.dtype)
-        self._x_dtype, self._m_dtype = x0.dtype, _momentum_dtype(trial, x0)
+        self, trial: Trial, scalars: Scalars, before: Before, due: Effective, momentum_dtype: Any,
+        *, overwrite: bool = False, flush: bool = False,
+    ) -> None:  # fmt: skip
+        self._rule, self._decay = trial.config.rule, trial.config.ema_decay or 0.0
+        self._compute = reference.compute_dtype(before.x.dtype)
+        self._x_dtype, self._m_dtype = before.x.dtype, momentum_dtype
         info = np.finfo(self._compute)
         # Exact quantities in a wider dtype; where there is none, their rounding is allowed for.
         wide: Any = np.float64 if self._compute is np.float32 else np.longdouble
@@ -44,30 +53,37 @@ class StepBound:
         self._u = slack * float(info.eps) / 2
         self._tiny = float(info.smallest_normal if flush else info.smallest_subnormal)
         self._limit = float(info.max) / 16
-        self._s = Scalars(*(wide(s) for s in scalars))
+        self._lr, self._b1, self._b2 = (wide(s) for s in scalars[:3])
+        self._wd = wide(scalars.wd) / (1 if scalars.lr_peak is None else wide(scalars.lr_peak))
 
         with np.errstate(all="ignore"):
-            g = np.negative(g) if trial.config.maximize else g
-            self._x = x0.astype(wide)
-            self._g = g.astype(self._compute).astype(wide)
-            self._m = m0.astype(wide)
+            self._x = before.x.astype(wide)
+            self._g = due.g.astype(self._compute).astype(wide)
+            self._g_error = due.error
+            self._m = before.m.astype(wide)
             self._size = np.abs(self._m) + np.abs(self._g)
             # Zeros are exact in every rewriting.
             self._underflow = np.where(self._size > 0, K_MIX * self._tiny, 0.0)
-            self._bound_sign(m_error)
-            self._bound_momentum(m_error)
+            self._bound_direction(before.m_error)
+            self._bound_momentum(before.m_error)
             self._bound_parameter()
-            self._leave_to_ieee(x0, g, m0.astype(self._m_dtype), scalars)
+            self._bound_average(before, overwrite)
+            self._leave_to_ieee(before, due, scalars)
 
-    def _bound_sign(self, m_error: Any) -> None:
-        c = self._s.b1 * self._m + (1 - self._s.b1) * self._g
-        band = K_MIX * self._u * self._size + self._underflow + self._s.b1 * m_error
-        self.ambiguous = (np.abs(c) <= band) & (band > 0)
-        self._may = {s: self.ambiguous | (np.sign(c) == s) for s in (-1, 0, 1)}
+    def _bound_direction(self, m_error: Any) -> None:
+        c = self._b1 * self._m + (1 - self._b1) * self._g
+        band = K_MIX * self._u * self._size + self._underflow
+        band = band + self._b1 * m_error + (1 - self._b1) * self._g_error
+        branches = direction_branches(c, band, self._rule, self._u)
+        self.ambiguous = sum(b.may.astype(int) for b in branches.values()) > 1
+        if self._rule.cautious:
+            branches = cautious_branches(branches, self._g, self._g_error, self._rule, self._u)
+        self._branches = branches
 
     def _bound_momentum(self, m_error: Any) -> None:
-        self.m_center = self._s.b2 * self._m + (1 - self._s.b2) * self._g
-        slack = K_MIX * self._u * self._size + self._underflow + self._s.b2 * m_error
+        self.m_center = self._b2 * self._m + (1 - self._b2) * self._g
+        slack = K_MIX * self._u * self._size + self._underflow
+        slack = slack + self._b2 * m_error + (1 - self._b2) * self._g_error
         self._m_low = self._stored(self.m_center - slack, self._m_dtype)
         self._m_high = self._stored(self.m_center + slack, self._m_dtype)
         storage = ml_dtypes.finfo(self._m_dtype)
@@ -75,24 +91,50 @@ class StepBound:
         self.m_error = slack + rounding + float(storage.smallest_subnormal)
 
     def _bound_parameter(self) -> None:
-        lr, wd, size = self._s.lr, self._s.wd, np.abs(self._x)
-        slack = K_MOVE * self._u * (size + lr * (1 + wd * size))
-        slack = slack + np.where((size > 0) | (lr > 0), K_MOVE * self._tiny, 0.0)
-        self._x_range = {}
-        for s in (-1, 0, 1):
-            x = self._x - lr * (s + wd * self._x)
-            low, high = (self._stored(end, self._x_dtype) for end in (x - slack, x + slack))
-            self._x_range[s] = (low, high)
+        size = np.abs(self._x)
+        self._x_range: dict[int, tuple[Array, Array]] = {}
+        for s, branch in self._branches.items():
+            # L-023: a branch decays or does not, for its direction has one sign.
+            wd = np.where(s * self._x > 0, self._wd, 0) if self._rule.cautious_decay else self._wd
+            largest = np.maximum(1, np.maximum(np.abs(branch.low), np.abs(branch.high)))
+            slack = K_MOVE * self._u * (size + self._lr * (largest + wd * size))
+            slack = slack + np.where((size > 0) | (self._lr > 0), K_MOVE * self._tiny, 0.0)
+            low = self._x - self._lr * (branch.high + wd * self._x) - slack
+            high = self._x - self._lr * (branch.low + wd * self._x) + slack
+            self._x_range[s] = (
+                self._stored(low, self._x_dtype),
+                self._stored(high, self._x_dtype),
+            )
 
-    def _leave_to_ieee(self, x0: Array, g: Array, m0: Array, scalars: Scalars) -> None:
+    def _bound_average(self, before: Before, overwrite: bool) -> None:
+        """Where the average overwrites the parameter, the range is that of the average (L-029)."""
+        if not overwrite:
+            return
+        assert before.average is not None
+        for s, (low, high) in self._x_range.items():
+            ends = (
+                average_range(before.average, x.astype(self._x.dtype), self._decay, self._u)
+                for x in (low, high)
+            )
+            (lowest, _), (_, highest) = ends
+            error = self._decay * before.average_error
+            self._x_range[s] = (
+                self._stored(lowest - error, self._x_dtype),
+                self._stored(highest + error, self._x_dtype),
+            )
+
+    def _leave_to_ieee(self, before: Before, due: Effective, scalars: Scalars) -> None:
         """Where the numbers leave the finite ones, the reference says what comes.
 
         A rewriting may have met inf - inf on its way, and NaN is then allowed as well.
         """
-        lr, wd, size = self._s.lr, self._s.wd, np.abs(self._x)
+        size = np.abs(self._x)
         self._m_special = ~(self._size < self._limit)
-        self._x_special = self._m_special | ~(size * (1 + lr * wd) + lr < self._limit)
-        self._ieee = reference.lion_update(x0, g, m0, scalars)
+        self._x_special = self._m_special | ~(
+            size * (1 + self._lr * self._wd) + self._lr < self._limit
+        )
+        m0, g = before.m.astype(self._m_dtype), due.g.astype(self._compute)
+        self._ieee = reference.lion_update(before.x, g, m0, scalars, self._rule)
         self._nan = np.isnan(self._g) | np.isnan(self._m)
         self._x_infinite = np.isinf(self._x)
         self._x_nan = self._nan | np.isnan(self._x)
@@ -107,7 +149,7 @@ class StepBound:
         """Where the new parameter is not allowed."""
         right = np.zeros(x1.shape, bool)
         for s, (low, high) in self._x_range.items():
-            right |= self._may[s] & (low <= x1) & (x1 <= high)
+            right |= self._branches[s].may & (low <= x1) & (x1 <= high)
         special = np.isnan(x1) | (~self._x_nan & ((x1 == self._ieee[0]) | right))
         # Decay of an infinite parameter is inf - inf in one order and a smaller inf in another.
         special = np.where(self._x_infinite & ~self._x_nan, ~np.isfinite(x1), special)
@@ -125,7 +167,7 @@ class StepBound:
         """The allowed new parameter at one element, in words."""
         if self._x_special[at]:
             return _or_nan(self._ieee[0][at])
-        spans = [self._x_range[s] for s in (1, 0, -1) if self._may[s][at]]
+        spans = [self._x_range[s] for s in (1, 0, -1) if self._branches[s].may[at]]
         return " or ".join(_span(low[at], high[at]) for low, high in spans)
 
     def m_allowed(self, at: tuple[int, ...]) -> str:
@@ -135,9 +177,11 @@ class StepBound:
         return _span(self._m_low[at], self._m_high[at])
 
 
-def _momentum_dtype(trial: Trial, x: Array) -> Any:
-    state = reference.init({"x": x}, trial.config)
-    return state.momentum["x"].dtype
+def average_range(e: Array, x: Array, decay: float, u: float) -> tuple[Array, Array]:
+    """The lowest and the highest average that may follow ``e`` and ``x`` (L-029)."""
+    center = decay * e + (1 - decay) * x
+    slack = K_AVERAGE * u * (np.abs(e) + np.abs(x))
+    return center - slack, center + slack
 
 
 def _or_nan(value: Any) -> str:

@@ -61,6 +61,9 @@ def _distance(trial: Trial, observed: list[Snapshot], other: list[Snapshot]) -> 
         for name, m in (due.momentum or {}).items():
             if seen.momentum is not None:
                 total += _difference(seen.momentum.get(name), m, None)
+        for name, e in (due.average or {}).items():
+            if seen.average is not None:
+                total += _difference(seen.average.get(name), e, lr)
     return total
 
 

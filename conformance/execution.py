@@ -130,7 +130,7 @@ def _conclude(result: Result, judgement: Judgement, level: Level) -> None:
     finding = judgement.bitwise if level == "bitwise" else judgement.faithful
     if finding is not None:
         result.outcome, result.detail = "FAIL", str(finding)
-    elif judgement.bitwise is None:
+    elif judgement.equal:
         result.outcome, result.ambiguous = "EXACT", 0
     elif judgement.max_ulp <= _ULP_LIMIT:
         result.outcome = "ULP"

@@ -6,21 +6,15 @@ failure it has seen (``lion_ports.conformance.diagnosis``).
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
 
 import ml_dtypes
 import numpy as np
 
 from lion_ports import reference
 from lion_ports.conformance import mutations as wrong
+from lion_ports.conformance.mutations import Mutant
+from lion_ports.conformance.option_mutants import OPTION_MUTANTS
 from lion_ports.conformance.variants import Update, Variant
-
-
-class Mutant(NamedTuple):
-    """A wrong Lion: what it does in place of the right thing, and a fresh one of it."""
-
-    sentence: str
-    make: Callable[[], Variant]
 
 
 def _update(update: Update) -> Callable[[], Variant]:
@@ -182,16 +176,6 @@ MUTANTS: dict[str, Mutant] = {
             )
         ),
     ),
-    "mask-ignored": Mutant(
-        "every parameter decays, whatever the mask says",
-        lambda: Variant(obey=lambda config, mask: (config, None)),
-    ),
-    "independent-ignored": Mutant(
-        "independent decay is multiplied by the learning rate",
-        lambda: Variant(
-            obey=lambda config, mask: (replace(config, decay="coupled", lr_peak=None), mask)
-        ),
-    ),
     "lr-stale": Mutant(
         "the learning rate of the step before is used",
         lambda: Variant(rate=lambda rates: rates[-2] if len(rates) > 1 else rates[-1]),
@@ -225,14 +209,6 @@ MUTANTS: dict[str, Mutant] = {
         "it ascends: the gradient is negated",
         _update(wrong.with_inputs(lambda lion, name, x, g, m, s: (x, np.negative(g), m, s))),
     ),
-    "maximize-ignored": Mutant(
-        "maximize is ignored",
-        lambda: Variant(obey=lambda config, mask: (replace(config, maximize=False), mask)),
-    ),
-    "skip-ignored": Mutant(
-        "nonfinite='skip' is ignored",
-        lambda: Variant(obey=lambda config, mask: (replace(config, nonfinite="propagate"), mask)),
-    ),
     "moved-without-gradient": Mutant(
         "a missing gradient counts as zero", lambda: Variant(missing=np.zeros_like)
     ),
@@ -251,6 +227,7 @@ MUTANTS: dict[str, Mutant] = {
         "the momentum is zero after loading a state",
         lambda: Variant(restore=lambda x, m: np.zeros_like(m)),
     ),
+    **OPTION_MUTANTS,
     "no-op": Mutant("nothing moves", _update(lambda lion, name, x, g, m, s: (x, m))),
     "signsgd": Mutant("it is signSGD", _update(wrong.with_inputs(wrong.signsgd))),
     "adamw": Mutant("it is AdamW", _update(wrong.adamw)),

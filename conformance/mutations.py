@@ -1,7 +1,7 @@
 """The wrong steps that mutants are made of, each written to be wrong in one way."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,13 @@ from lion_ports.config import Scalars
 from lion_ports.conformance.variants import Update, Variant, right_update
 
 Array = NDArray[Any]
+
+
+class Mutant(NamedTuple):
+    """A wrong Lion: what it does in place of the right thing, and a fresh one of it."""
+
+    sentence: str
+    make: Callable[[], Variant]
 
 
 def formula(

@@ -1,6 +1,8 @@
 """Replay a trial's gradients on an implementation, and keep what can be seen of it."""
 
 from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -8,6 +10,7 @@ import numpy as np
 from lion_ports.conformance.bits import reals, same
 from lion_ports.conformance.protocol import UnsupportedError
 from lion_ports.conformance.trial import Snapshot, Trial
+from lion_ports.state import load_state, save_state
 
 
 class TouchedError(Exception):
@@ -48,16 +51,25 @@ def _started(make: Callable[[], Any], trial: Trial) -> Any:
 
 
 def _snapshot(implementation: Any) -> Snapshot:
-    return Snapshot(implementation.params(), implementation.momentum())
+    average = implementation.average() if hasattr(implementation, "average") else None
+    return Snapshot(implementation.params(), implementation.momentum(), average)
 
 
 def _restarted(make: Callable[[], Any], trial: Trial, running: Any) -> Any:
     """A fresh implementation with the saved state of the running one."""
     fresh = _started(make, trial)
+    if trial.portable:
+        if not hasattr(running, "export"):
+            raise UnsupportedError("portable state")
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "state.safetensors"
+            save_state(path, running.export())
+            fresh.adopt(load_state(path))
+        return fresh
     if hasattr(running, "save"):
         fresh.restore(running.save())
         return fresh
-    params, momentum = _snapshot(running)
+    params, momentum, _ = _snapshot(running)
     if momentum is None or not hasattr(fresh, "load"):
         raise UnsupportedError("load")
     fresh.load(params, momentum)

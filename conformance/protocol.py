@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 from lion_ports.config import LionConfig
+from lion_ports.state import PortableState
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -32,6 +33,15 @@ class Implementation(Protocol):
 
     def load(self, params: Arrays, momentum: Arrays) -> None:
         """Go on from this state; optional."""
+
+    def average(self) -> dict[str, NDArray[Any]] | None:
+        """The averaged parameters (L-029), in their compute dtype; optional."""
+
+    def export(self) -> PortableState:
+        """The state in the form of L-030; optional."""
+
+    def adopt(self, state: PortableState) -> None:
+        """Go on from such a state; optional."""
 
 
 class UnsupportedError(Exception):

@@ -34,6 +34,8 @@ class Trial:
     defaults: bool = False
     # Save before this step, and go on from the saved state in a fresh implementation.
     restart_at: int | None = None
+    # Save as the portable state of L-030, not in the implementation's own way.
+    portable: bool = False
     # Settings that must be refused, in place of a stream.
     refuse: Mapping[str, Any] | None = None
 
@@ -83,6 +85,7 @@ class Snapshot(NamedTuple):
 
     params: dict[str, Array]
     momentum: dict[str, Array] | None
+    average: dict[str, Array] | None = None
 
 
 def generator(seed: int) -> np.random.Generator:

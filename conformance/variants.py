@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lion_ports import reference
-from lion_ports.config import LionConfig, Scalars
+from lion_ports.config import LionConfig, Scalars, scheduled
 from lion_ports.conformance.protocol import Arrays
+from lion_ports.state import PortableState
 
 Array = NDArray[Any]
 Update = Callable[["Variant", str, Array, Array, Array, Scalars], tuple[Array, Array]]
@@ -19,7 +20,7 @@ def right_update(
     lion: "Variant", name: str, x: Array, g: Array, m: Array, scalars: Scalars
 ) -> tuple[Array, Array]:
     """The specification's own update."""
-    return reference.lion_update(x, g, m, scalars)
+    return reference.lion_update(x, g, m, scalars, lion.config.rule)
 
 
 @dataclass
@@ -43,6 +44,12 @@ class Variant:
     restore: Callable[[Array, Array], Array] = lambda x, m: m.copy()
     # the parameter that the momentum of `name` is kept under
     slot: Callable[[str, Array], str] = lambda name, x: name
+    # parameters, gradients, state and config -> gradients that the update is made with, and state
+    effective: Callable[..., Any] = reference.effective_gradients
+    # parameters, names, state and config after an update -> parameters and state
+    averaging: Callable[..., Any] = reference.averaged
+    # steps seen and updates done -> what a schedule of the decay is evaluated at
+    decay_count: Callable[[int, int], int] = lambda seen, done: done
     # what an update keeps beside the momentum
     extra: dict[str, Any] = field(default_factory=dict)
 
@@ -57,26 +64,34 @@ class Variant:
         """Take these parameters and settings; its own defaults are those of ``LionConfig``."""
         self.config, self.mask = self.obey(config, mask)
         self._params = {n: x.copy() for n, x in params.items()}
-        momentum = reference.init(params, self.config).momentum
-        self._momentum = {self.slot(n, params[n]): self.begin(m) for n, m in momentum.items()}
+        self.begun = dict(self._params)
+        state = reference.init(params, self.config)
+        momentum = {self.slot(n, params[n]): self.begin(m) for n, m in state.momentum.items()}
+        self.state = state._replace(momentum=momentum)
+        self._seen = 0
         self.rates: list[float] = []
 
     def step(self, grads: Mapping[str, Array | None], lr: float) -> None:
-        """Make one update."""
+        """Make one step."""
         filled = {n: self.missing(self._params[n]) if g is None else g for n, g in grads.items()}
-        present = {n: g for n, g in filled.items() if g is not None}
-        finite = all(np.isfinite(g).all() for g in present.values())
-        if self.config.nonfinite == "skip" and not finite:
+        due, self.state = self.effective(self._params, filled, self.state, self.config)
+        self._seen += 1
+        if due is None:
             return
         self.rates.append(lr)
-        for name, g in present.items():
-            x, slot = self._params[name], self.slot(name, self._params[name])
+        at = self.decay_count(self._seen - 1, self.state.count)
+        wd = scheduled("weight_decay", self.config.weight_decay, at)
+        params, momentum = dict(self._params), dict(self.state.momentum)
+        for name, g in due.items():
+            x, slot = params[name], self.slot(name, params[name])
             decays = self.mask is None or self.mask[name]
-            scalars = self.config.scalars(self.rate(self.rates), decays=decays)
-            signed = np.negative(g) if self.config.maximize else g
+            rate = self.rate(self.rates)
+            scalars = self.config.scalars(rate, wd, self.state.lr_peak, decays=decays)
             with np.errstate(all="ignore"):
-                new_x, new_m = self.update(self, name, x, signed, self._momentum[slot], scalars)
-            self._params[name], self._momentum[slot] = np.asarray(new_x), np.asarray(new_m)
+                new_x, new_m = self.update(self, name, x, g, momentum[slot], scalars)
+            params[name], momentum[slot] = np.asarray(new_x), np.asarray(new_m)
+        state = self.state._replace(momentum=momentum, count=self.state.count + 1)
+        self._params, self.state = self.averaging(params, due, state, self.config)
 
     def params(self) -> dict[str, Array]:
         """The parameters now."""
@@ -84,11 +99,26 @@ class Variant:
 
     def momentum(self) -> dict[str, Array]:
         """The momentum as stored, under the names of the parameters."""
-        return {n: self._momentum[self.slot(n, x)] for n, x in self._params.items()}
+        return {n: self.state.momentum[self.slot(n, x)] for n, x in self._params.items()}
+
+    def average(self) -> dict[str, Array] | None:
+        """The averages, if there are any."""
+        return dict(self.state.average) or None
 
     def load(self, params: Arrays, momentum: Arrays) -> None:
         """Go on from this state."""
         self._params = {n: x.copy() for n, x in params.items()}
-        self._momentum = {
+        restored = {
             self.slot(n, params[n]): self.restore(params[n], m) for n, m in momentum.items()
         }
+        self.state = self.state._replace(momentum=restored)
+
+    def export(self) -> PortableState:
+        """The state as L-030 has it."""
+        return reference.export_state(self._params, self.state._replace(momentum=self.momentum()))
+
+    def adopt(self, state: PortableState) -> None:
+        """Go on from such a state."""
+        self._params, adopted = reference.import_state(state)
+        self.load(self._params, adopted.momentum)
+        self.state = adopted._replace(momentum=self.state.momentum)

@@ -223,6 +223,12 @@ class LionConfig:
         return self.nonfinite == "skip" or self.dynamic
 
     @property
+    def clips(self) -> bool:
+        """Whether gradients are kept within a bound (L-026, L-027)."""
+        bounds = (self.clipvalue, self.clipnorm, self.global_clipnorm)
+        return any(bound is not None for bound in bounds)
+
+    @property
     def rule(self) -> Rule:
         """How the direction and its decay are made."""
         return Rule(**{name: getattr(self, name) for name in Rule._fields})

@@ -10,6 +10,7 @@ from lion_ports import reference
 from lion_ports.config import LionConfig
 from lion_ports.conformance.adapters.target import Adapter, Target, TargetError, settings_of
 from lion_ports.conformance.protocol import Arrays, UnsupportedError
+from lion_ports.state import PortableState
 
 
 def adapt(target: Target, device: str) -> Adapter:
@@ -54,10 +55,22 @@ class Reference:
         """The momentum as stored."""
         return dict(self._state.momentum)
 
+    def average(self) -> dict[str, NDArray[Any]] | None:
+        """The averages, if there are any."""
+        return dict(self._state.average) or None
+
     def load(self, params: Arrays, momentum: Arrays) -> None:
         """Go on from this state."""
         self._params = dict(params)
         self._state = self._state._replace(momentum=dict(momentum))
+
+    def export(self) -> PortableState:
+        """The state as L-030 has it."""
+        return reference.export_state(self._params, self._state)
+
+    def adopt(self, state: PortableState) -> None:
+        """Go on from such a state."""
+        self._params, self._state = reference.import_state(state)
 
 
 class Python:
@@ -97,3 +110,19 @@ class Python:
         if not hasattr(self._inner, "load"):
             raise UnsupportedError("load")
         self._inner.load(params, momentum)
+
+    def average(self) -> dict[str, NDArray[Any]] | None:
+        """Copies of the averages, or None where it shows none."""
+        averages = self._inner.average() if hasattr(self._inner, "average") else None
+        return None if averages is None else {n: e.copy() for n, e in averages.items()}
+
+    def export(self) -> PortableState:
+        """The state as L-030 has it."""
+        if not hasattr(self._inner, "export"):
+            raise UnsupportedError("portable state")
+        state: PortableState = self._inner.export()
+        return state
+
+    def adopt(self, state: PortableState) -> None:
+        """Go on from such a state."""
+        self._inner.adopt(state)

@@ -4,7 +4,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib import metadata
 from typing import Any
 
@@ -50,6 +50,11 @@ class Target:
     def compiled(self) -> bool:
         """Whether the framework's compiler is to be used."""
         return self.spec.endswith("+compile")
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is one of lion_ports' own."""
+        return self.module.startswith("lion_ports")
 
     @property
     def extra(self) -> str:
@@ -101,6 +106,8 @@ class Target:
             UnsupportedError: it has no argument for one of the options.
         """
         made = self.load()
+        if callable(settings.get("weight_decay")) and not (self.ours or self.kind == "optax"):
+            raise UnsupportedError("a schedule of the weight decay")
         names = {**(names or {}), **self.rename}
         options = {names.get(name, name): name for name in settings if name not in CORE}
         for theirs, name in options.items():
@@ -152,10 +159,10 @@ def settings_of(config: LionConfig, *, defaults: bool) -> dict[str, Any]:
     settings: dict[str, Any] = {"lr": config.lr}
     if not defaults:
         settings |= {"betas": config.betas, "weight_decay": config.weight_decay}
-    usual = LionConfig()
-    for name in ("decay", "lr_peak", "momentum_dtype", "maximize", "nonfinite"):
-        if getattr(config, name) != getattr(usual, name):
-            settings[name] = getattr(config, name)
+    for field_ in fields(LionConfig):
+        value = getattr(config, field_.name)
+        if field_.name not in CORE and value != field_.default:
+            settings[field_.name] = value
     return settings
 
 

@@ -13,6 +13,9 @@ from torch import Tensor
 from lion_ports.config import LionConfig
 from lion_ports.conformance.adapters.target import Adapter, Target, TargetError, settings_of
 from lion_ports.conformance.protocol import Arrays, UnsupportedError
+from lion_ports.state import PortableState
+from lion_ports.torch import export_state, import_state
+from lion_ports.torch.arithmetic import compute_dtype
 
 _MOMENTUM_KEYS = ("exp_avg", "momentum", "momentum_buffer", "m")
 
@@ -50,6 +53,7 @@ class Torch:
         if self._target.compiled:
             torch.compiler.reset()  # every case is a new optimizer, and the cache holds only a few
             settings = {**settings, "lr": torch.tensor(settings["lr"], dtype=torch.float64)}
+        self._averages = settings.get("ema_decay") is not None
         self._optimizer = self._target.make(groups, **settings)
         self._step = self._optimizer.step
         if self._target.compiled:
@@ -108,6 +112,17 @@ class Torch:
                 found[name] = np.zeros(p.shape, self._storage(p))
         return found
 
+    def average(self) -> dict[str, NDArray[Any]] | None:
+        """The averages in the optimizer's state: the parameters themselves before there are any."""
+        if not self._averages:
+            return None
+        found = {}
+        for name, p in self._params.items():
+            average = self._optimizer.state.get(p, {}).get("average")
+            wide = compute_dtype(p.dtype) if not p.is_complex() else p.dtype
+            found[name] = _array(p.to(wide) if average is None else average)
+        return found
+
     def _storage(self, p: Tensor) -> Any:
         asked = self._optimizer.defaults.get("momentum_dtype")
         dtype = _array(p).dtype
@@ -129,6 +144,16 @@ class Torch:
             for name, x in params.items():
                 self._params[name].copy_(_tensor(x, self._device))
         self._optimizer.load_state_dict(state)
+
+    def export(self) -> PortableState:
+        """The state as L-030 has it."""
+        if not self._target.ours:
+            raise UnsupportedError("portable state")
+        return export_state(self._optimizer, self._params.items())
+
+    def adopt(self, state: PortableState) -> None:
+        """Go on from such a state."""
+        import_state(self._optimizer, self._params.items(), state)
 
 
 def _tensor(array: NDArray[Any], device: str) -> Tensor:

@@ -2,7 +2,19 @@
 
 import fnmatch
 
-from lion_ports.conformance.cases import longrun, numbers, options, settings, signs, structure
+from lion_ports.conformance.cases import (
+    averages,
+    directions,
+    errors,
+    gradients,
+    longrun,
+    numbers,
+    options,
+    settings,
+    signs,
+    state,
+    structure,
+)
 from lion_ports.conformance.trial import CATEGORIES, Case
 
 _FOUND = [
@@ -10,7 +22,12 @@ _FOUND = [
     *settings.CASES,
     *numbers.CASES,
     *structure.CASES,
+    *state.CASES,
     *options.CASES,
+    *directions.CASES,
+    *gradients.CASES,
+    *averages.CASES,
+    *errors.CASES,
     *longrun.CASES,
 ]
 CASES: dict[str, Case] = {

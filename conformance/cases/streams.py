@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lion_ports.config import LionConfig
 from lion_ports.conformance.bits import DTYPES
-from lion_ports.conformance.trial import Step, generator
+from lion_ports.conformance.trial import Step, Trial, generator
 
 Array = NDArray[Any]
 Shapes = dict[str, tuple[int, ...]]
@@ -36,10 +37,14 @@ def vector_steps(grads: Iterable[Array | None], lr: float | Iterable[float]) -> 
 def normal(seed: int, shapes: Shapes, dtype: str = "float32", scale: float = 1.0) -> dict[str, Any]:
     """Normal numbers of one dtype in named shapes."""
     rng = generator(seed)
-    return {
-        name: np.asarray(scale * rng.standard_normal(shape)).astype(DTYPES[dtype])
-        for name, shape in shapes.items()
-    }
+
+    def draw(shape: tuple[int, ...]) -> Any:
+        values = scale * rng.standard_normal(shape)
+        if DTYPES[dtype].kind == "c":
+            values = values + 1j * scale * rng.standard_normal(shape)
+        return np.asarray(values).astype(DTYPES[dtype])
+
+    return {name: draw(shape) for name, shape in shapes.items()}
 
 
 def normal_stream(
@@ -54,3 +59,17 @@ def heavy_tailed(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     values = rng.standard_normal(shape) * np.exp2(rng.integers(-20, 12, shape))
     values = np.where(rng.random(shape) < 0.05, 0.0, values)
     return np.where(rng.random(shape) < 0.03, -0.0, values)
+
+
+OPTION_SHAPES: Shapes = {"weight": (6, 5), "bias": (5,)}
+OPTION_LR = 2.0**-6
+
+
+def option_trial(
+    dtype: str = "float32", rates: list[float] | None = None, scale: float = 1.0, **options: Any
+) -> Trial:
+    """Eight steps, or one for each rate, of a matrix and a bias under some options."""
+    rates = rates or [OPTION_LR * (1 + i / 7) for i in range(8)]
+    config = LionConfig(**{"lr": rates[0], "weight_decay": 0.1, **options})
+    stream = normal_stream(40, OPTION_SHAPES, len(rates), dtype, scale)
+    return Trial(normal(40, OPTION_SHAPES, dtype), steps(stream, rates), config)

@@ -1,7 +1,6 @@
-"""Shapes, strides, missing gradients, and going on from a saved state."""
+"""Shapes, strides and missing gradients."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -58,12 +57,6 @@ def _first_gradient() -> Trial:
     # The momentum starts at zero: after one small gradient, a larger one of the other sign wins.
     grads = [f32(1, -1, 4), f32(-0.2, 0.2, -1), f32(-2, 2, -8)]
     return Trial({"x": f32(1, 1, 1)}, steps([{"x": g} for g in grads], _LR), LionConfig(lr=_LR))
-
-
-def _restart(dtype: str, momentum_dtype: str | None = None) -> Trial:
-    config = LionConfig(lr=_LR, weight_decay=0.1, momentum_dtype=momentum_dtype)  # type: ignore[arg-type]
-    stream = normal_stream(32, _PAIR, 10, dtype)
-    return Trial(normal(32, _PAIR, dtype), steps(stream, _LR), config, restart_at=5)
 
 
 CASES = [
@@ -141,25 +134,5 @@ CASES = [
         "The momentum starts at zero, not at the first gradient.",
         _first_gradient,
         ("momentum-from-gradient", "momentum-not-zero", "first-step-skipped"),
-    ),
-    *(
-        Case(
-            f"state-restart-{name}",
-            "L-021",
-            f"Saved after five steps of {words}, and gone on with in a fresh optimizer: the same.",
-            partial(_restart, dtype, momentum),
-            catches,
-        )
-        for name, words, dtype, momentum, catches in (
-            ("float32", "float32", "float32", None, ("reset-on-load",)),
-            ("bfloat16", "bfloat16", "bfloat16", None, ("reset-on-load",)),
-            (
-                "float32-momentum",
-                "bfloat16 with a float32 momentum",
-                "bfloat16",
-                "float32",
-                ("reset-on-load", "momentum-in-parameter-dtype"),
-            ),
-        )
     ),
 ]

@@ -11,10 +11,13 @@ from lion_ports.reference.arithmetic import compute_dtype as compute_dtype
 from lion_ports.reference.arithmetic import narrow as narrow
 from lion_ports.reference.arithmetic import sign as sign
 from lion_ports.reference.arithmetic import widen as widen
+from lion_ports.reference.gradients import clipped as clipped
 from lion_ports.reference.gradients import effective_gradients as effective_gradients
 from lion_ports.reference.optimizer import averaged as averaged
 from lion_ports.reference.optimizer import init as init
 from lion_ports.reference.optimizer import step as step
 from lion_ports.reference.state import State as State
+from lion_ports.reference.state import export_state as export_state
+from lion_ports.reference.state import import_state as import_state
 from lion_ports.reference.update import average as average
 from lion_ports.reference.update import lion_update as lion_update

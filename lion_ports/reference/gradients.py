@@ -15,6 +15,7 @@ from lion_ports.reference.arithmetic import (
     as_reals,
     compute_dtype,
     flushing,
+    kept,
     widen,
 )
 from lion_ports.reference.state import NONE, State
@@ -38,8 +39,9 @@ def effective_gradients(
         flush: as in ``lion_update``.
 
     Returns:
-        Gradients in the compute dtype by name, without those that are missing, and the state with
-        its counters, sums and loss scale brought forward.
+        Gradients by name, without those that are missing: as they were given, or in the compute
+        dtype where an option changes them; and the state with its counters, sums and loss scale
+        brought forward.
 
     Raises:
         NonFiniteError: under ``nonfinite="raise"``, if a gradient is not finite (L-019).
@@ -53,6 +55,9 @@ def effective_gradients(
         state = rescaled(state, finite=not bad, interval=config.loss_scale_growth_interval)
     if bad and config.skips:
         return None, state._replace(skipped=state.skipped + 1)
+
+    if config.gradient_accumulation_steps == 1 and scale is None and not config.clips:
+        return {n: np.negative(g) if config.maximize else g for n, g in present.items()}, state
 
     ftz = flushing(flush)
     with np.errstate(all="ignore"):
@@ -99,8 +104,8 @@ def accumulated(
     return means, state._replace(micro=0, gradient_sum=NONE, seen=NONE)
 
 
-def clipped(grads: Arrays, config: LionConfig, ftz: Flush) -> dict[str, Array]:
-    """The gradients within their bound (L-026, L-027)."""
+def clipped(grads: Arrays, config: LionConfig, ftz: Flush = kept) -> dict[str, Array]:
+    """Gradients in the compute dtype, as pairs where complex, within their bound (L-026, L-027)."""
     if config.clipvalue is not None:
         return {n: clipped_value(g, config.clipvalue) for n, g in grads.items()}
     if config.clipnorm is not None:

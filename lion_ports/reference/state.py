@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from lion_ports.reference.arithmetic import Array
+from lion_ports.errors import StateError
+from lion_ports.reference.arithmetic import Array, Arrays
+from lion_ports.state import PortableState
 
 NONE: Mapping[str, Any] = MappingProxyType({})
 
@@ -35,3 +37,29 @@ class State(NamedTuple):
     loss_scale: float | None = None
     good_steps: int = 0
     lr_peak: float | None = None
+
+
+def export_state(params: Arrays, state: State) -> PortableState:
+    """Parameters and state in the form that all backends share (L-030)."""
+    peak = {} if state.lr_peak is None else dict.fromkeys(params, float(state.lr_peak))
+    same = {name: getattr(state, name) for name in _SAME}
+    return PortableState(dict(params), dict(state.momentum), lr_peak=peak, **same)
+
+
+def import_state(state: PortableState) -> tuple[dict[str, Array], State]:
+    """What :func:`export_state` was given, by whatever backend (L-030).
+
+    Raises:
+        StateError: parameters have an ``lr_peak`` each, and not the same one.
+    """
+    peaks = set(state.lr_peak.values())
+    if len(peaks) > 1:
+        raise StateError(
+            f"the state has the peaks {sorted(peaks)}, and the reference has one lr_peak for all"
+        )
+    same = {name: getattr(state, name) for name in _SAME}
+    peak = next(iter(peaks), None)
+    return dict(state.parameters), State(momentum=state.momentum, lr_peak=peak, **same)
+
+
+_SAME = ("count", "skipped", "micro", "gradient_sum", "seen", "average", "loss_scale", "good_steps")

@@ -1,0 +1,139 @@
+"""The verdict "faithful": every step from the implementation's own state before it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from lion_ports import reference
+from lion_ports.conformance.bits import hexadecimal, reals, same
+from lion_ports.conformance.bound import Before, StepBound, average_range
+from lion_ports.conformance.finding import Finding, decay_at, first, found
+from lion_ports.conformance.pipeline import Effective, effective_gradients, unit_roundoff
+from lion_ports.conformance.trial import Array, Snapshot, Trial
+
+
+@dataclass
+class _Hidden:
+    """What cannot be read: what it would be exactly, and how far off it may be."""
+
+    value: Array
+    error: Any = 0.0
+
+
+def faithfully(
+    trial: Trial, observed: list[Snapshot], *, flush: bool = False
+) -> tuple[Finding | None, int]:
+    """The first element outside of the bound, and the count of signs that were open."""
+    return _Faithful(trial, observed, flush).judge()
+
+
+class _Faithful:
+    def __init__(self, trial: Trial, observed: list[Snapshot], flush: bool) -> None:
+        self._trial, self._observed, self._flush = trial, observed, flush
+        state = reference.init(trial.params, trial.config)
+        self._dtypes = {n: reals(m).dtype for n, m in state.momentum.items()}
+        self._momentum = {n: _Hidden(np.zeros_like(reals(x))) for n, x in trial.params.items()}
+        self._average = {n: _Hidden(reals(e)) for n, e in state.average.items()}
+        self._lr_peak = state.lr_peak
+        self._updates = 0
+
+    def judge(self) -> tuple[Finding | None, int]:
+        ambiguous = 0
+        for i, due in enumerate(effective_gradients(self._trial), start=1):
+            for name in self._trial.params:
+                if due is None or name not in due:
+                    finding = self._unmoved(i, name)
+                else:
+                    finding, count = self._moved(i, name, due[name])
+                    ambiguous += count
+                if finding is not None:
+                    return finding, ambiguous
+            self._updates += due is not None
+        return None, ambiguous
+
+    def _unmoved(self, i: int, name: str) -> Finding | None:
+        """L-003, L-019, L-025: everything is as before."""
+        before, after = self._observed[i - 1], self._observed[i]
+        for what, old, new in (
+            ("the parameter", before.params, after.params),
+            ("the momentum", before.momentum, after.momentum),
+            ("the average", before.average, after.average),
+        ):
+            if old is None or new is None:
+                continue
+            came, due = reals(new[name]), reals(old[name])
+            if not (equal := same(came, due)).all():
+                at = first(~equal)
+                return self._found(what, i, name, at, hexadecimal(due[at]) + ", as before", came)
+        return None
+
+    def _moved(self, i: int, name: str, due: Effective) -> tuple[Finding | None, int]:
+        before, after = self._observed[i - 1], self._observed[i]
+        config = self._trial.config
+        hidden_m, hidden_e = self._momentum[name], self._average.get(name, _Hidden(np.zeros(())))
+        m_seen = before.momentum is not None and after.momentum is not None
+        state = Before(
+            reals(before.params[name]),
+            hidden_m.value if before.momentum is None else reals(before.momentum[name]),
+            hidden_m.error,
+            hidden_e.value if before.average is None else reals(before.average[name]),
+            hidden_e.error,
+        )
+        every = config.ema_overwrite_every
+        overwrite = every is not None and (self._updates + 1) % every == 0
+        lr = self._trial.steps[i - 1].lr
+        wd = decay_at(self._trial, self._updates, name)
+        check = StepBound(
+            self._trial, config.scalars(lr, wd, self._lr_peak), state, due, self._dtypes[name],
+            overwrite=overwrite, flush=self._flush,
+        )  # fmt: skip
+        count = int(check.ambiguous.sum())
+        x1 = reals(after.params[name])
+        m1 = reals(after.momentum[name]) if m_seen and after.momentum is not None else None
+        for what, came, allowed_at, wrong in (
+            ("the parameter", x1, check.x_allowed, check.x_wrong(x1)),
+            ("the momentum", m1, check.m_allowed, check.m_wrong(m1)),
+        ):
+            if came is not None and wrong.any():
+                at = first(wrong)
+                return self._found(what, i, name, at, allowed_at(at), came), count
+        if not m_seen:
+            self._momentum[name] = _Hidden(check.m_center, check.m_error)
+        finding = (
+            self._averaged(i, name, state, overwrite) if config.ema_decay is not None else None
+        )
+        return finding, count
+
+    def _averaged(self, i: int, name: str, before: Before, overwrite: bool) -> Finding | None:
+        """L-029: from the average before and the parameter now, which it may have overwritten."""
+        after, decay = self._observed[i], self._trial.config.ema_decay or 0.0
+        u = unit_roundoff(self._trial.params[name])
+        x1 = reals(after.params[name])
+        x = x1.astype(np.float64)
+        assert before.average is not None
+        low, high = average_range(before.average.astype(np.float64), x, decay, u)
+        if overwrite:  # the parameter is the average, rounded
+            rounding = np.abs(x) * float(_eps(x1.dtype))
+            low, high = x - rounding, x + rounding
+        if after.average is not None:
+            came = reals(after.average[name])
+            wrong = ~((came >= low) & (came <= high)) & ~np.isnan(x)
+            if wrong.any():
+                at = first(wrong)
+                allowed = f"{hexadecimal(low[at])} to {hexadecimal(high[at])}"
+                return self._found("the average", i, name, at, allowed, came)
+            return None
+        error = (high - low) / 2 + (0 if overwrite else decay * before.average_error)
+        self._average[name] = _Hidden((low + high) / 2, error)
+        return None
+
+    def _found(
+        self, what: str, i: int, name: str, at: tuple[int, ...], allowed: str, came: Array
+    ) -> Finding:
+        return found(what, self._trial, self._observed, i, name, at, allowed, came[at])
+
+
+def _eps(dtype: Any) -> Any:
+    return ml_dtypes.finfo(dtype).eps
