@@ -1,9 +1,8 @@
-"""The arithmetic of docs/spec.md on torch tensors."""
+"""Dtypes, rounding and signs: what the torch port computes with."""
 
 import torch
 from torch import Tensor
 
-from lion_ports.config import Scalars
 from lion_ports.errors import DtypeError
 
 _COMPUTE = {
@@ -61,43 +60,13 @@ def sign(c: Tensor, out: Tensor | None = None) -> Tensor:
     return torch.where(c.isnan(), c, u)
 
 
-def lion_update_(
-    x: Tensor, g: Tensor, m: Tensor, scalars: Scalars, scratch: Tensor | None = None
-) -> None:
-    """One Lion update of one parameter, in place (L-001; Program 1 of the paper).
+def as_reals(array: Tensor) -> Tensor:
+    """A complex tensor as pairs of reals along a new last axis (L-014), in the same memory."""
+    return torch.view_as_real(array.resolve_conj()) if array.is_complex() else array
 
-    Args:
-        x: parameter, any shape and any floating or complex dtype; becomes the new parameter.
-        g: gradient, same shape, any floating dtype; complex where ``x`` is.
-        m: momentum as stored, same shape; becomes the new momentum.
-        scalars: learning rate (float or 0-d tensor), betas and weight decay.
-        scratch: five rows in the compute dtype and shape of ``x`` for the temporaries; without it
-            they are allocated, which for large tensors takes longer than the arithmetic.
 
-    Raises:
-        DtypeError: if ``x`` is neither floating nor complex.
-
-    >>> x, m = torch.tensor([1.0, 1, 1]), torch.tensor([0.5, -0.5, 0])
-    >>> lion_update_(x, torch.tensor([1.0, 1, 0]), m, Scalars(lr=0.25, b1=0.5, b2=0.75, wd=0.5))
-    >>> x, m
-    (tensor([0.6250, 0.6250, 0.8750]), tensor([ 0.6250, -0.1250,  0.0000]))
-    """
-    if x.is_complex():  # L-014: a pair of reals
-        x, g, m = (torch.view_as_real(a.resolve_conj()) for a in (x, g, m))
-
-    dtype = compute_dtype(x.dtype)
-    lr, b1, b2, wd = scalars  # L-006: torch rounds a float once, to the dtype of the tensor
-    if isinstance(lr, Tensor):
-        lr = lr.to(dtype)
-    a, b, *wide = (None,) * 5 if scratch is None else scratch.unbind()
-    x_, g_, m_ = (widen(t, dtype, out) for t, out in zip((x, g, m), wide, strict=True))
-
-    # L-007: one IEEE operation at a time, in this order.
-    c = torch.add(torch.mul(m_, b1, out=a), torch.mul(g_, 1 - b1, out=b), out=a)
-    u = sign(c, out=b)
-    if wd != 0:  # L-009
-        u = torch.add(u, torch.mul(x_, wd, out=a), out=b)
-    new_x = torch.sub(x_, torch.mul(u, lr, out=b), out=b)
-    x.copy_(narrow(new_x, x.dtype))
-    new_m = torch.add(torch.mul(m_, b2, out=a), torch.mul(g_, 1 - b2, out=b), out=a)
-    m.copy_(narrow(new_m, m.dtype))
+def scalar(value: float | Tensor, like: Tensor) -> Tensor:
+    """A number as a 0-d tensor of the dtype and on the device of ``like``: rounded once (L-006)."""
+    if isinstance(value, Tensor):
+        return value.to(device=like.device, dtype=like.dtype)
+    return torch.full((), value, dtype=like.dtype, device=like.device)

@@ -1,6 +1,7 @@
 """Lion as a ``torch.optim.Optimizer``."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import fields
 from itertools import chain
 from typing import Any
@@ -9,26 +10,40 @@ import torch
 from torch import Tensor
 
 from lion_ports.config import (
+    LOSS_SCALE_INITIAL,
+    LOSS_SCALE_MAX,
+    LOSS_SCALE_MIN,
     Decay,
     LionConfig,
+    LossScale,
     MomentumDtype,
     Nonfinite,
+    Nonlinearity,
+    Rule,
     Scalars,
-    checked_rate,
-    coupled_decay,
     known_settings,
     misspelt,
+    scheduled,
 )
 from lion_ports.errors import ConfigError, DtypeError, NonFiniteError
-from lion_ports.torch.arithmetic import compute_dtype, lion_update_
+from lion_ports.torch.arithmetic import as_reals, compute_dtype, narrow
+from lion_ports.torch.gradients import Job, accumulate_
+from lion_ports.torch.sharding import local, total
+from lion_ports.torch.step import update_
 
-# Elements updated at a time in eager mode on the CPU: the temporaries of a slice stay in the cache.
-_SLICE = 1 << 18
-# Below this many elements the allocator is fast, and slices are not worth their bookkeeping.
-_SMALL = 1 << 14
+# Settings of the optimizer as a whole; all others may differ from group to group.
+_WIDE = {
+    "nonfinite",
+    "loss_scale",
+    "loss_scale_growth_interval",
+    "gradient_accumulation_steps",
+    "global_clipnorm",
+}
+# Parameters that have a gradient, and their groups.
+Pairs = list[tuple[Any, dict[str, Any]]]
 
-# Memory for temporaries by compute dtype, allocated once a step.
-Scratch = dict[torch.dtype, Tensor]
+_SETTINGS = [field.name for field in fields(LionConfig)]
+_SCHEDULABLE = ("lr", "weight_decay")
 
 
 class Lion(torch.optim.Optimizer):
@@ -41,21 +56,36 @@ class Lion(torch.optim.Optimizer):
         m' &= \beta_2 m + (1 - \beta_2) g
 
     On the CPU, eager and under ``torch.compile(optimizer.step)``, every step equals
-    ``lion_ports.reference`` bit for bit. Give ``lr`` as a 0-d tensor and ``.fill_()`` it to change
-    it without a recompilation.
+    ``lion_ports.reference`` bit for bit; a change of ``lr`` or ``weight_decay`` compiles nothing
+    again. DTensors (FSDP2, tensor parallelism) are updated shard by shard.
 
     Args:
-        params: parameters, named parameters or parameter groups. A group may have its own ``lr``,
-            ``betas``, ``weight_decay``, ``decay``, ``lr_peak``, ``momentum_dtype``, ``maximize``.
+        params: parameters, named parameters or parameter groups. A group may have its own value
+            of every setting but ``nonfinite``, ``global_clipnorm``, ``loss_scale`` and
+            ``gradient_accumulation_steps``.
         lr: learning rate: a number >= 0, a 0-d tensor, or a schedule ``step -> lr`` (L-015).
         betas: ``(beta1, beta2)``, each in [0, 1).
-        weight_decay: decoupled weight decay ``wd`` >= 0.
+        weight_decay: decoupled weight decay ``wd`` >= 0, or a schedule ``step -> wd``.
         decay: ``"coupled"`` (``lr * wd``) or ``"independent"`` (``wd * lr / lr_peak``) (L-017).
         lr_peak: what independent decay divides by; None: the group's first ``lr``.
         momentum_dtype: None (the parameter's), ``"float32"`` or ``"bfloat16"`` (L-016).
         maximize: ascend (L-018).
         nonfinite: ``"propagate"``; ``"skip"`` and ``"raise"`` look at every gradient first, which
             waits for the device (L-019). ``optimizer.skipped`` counts the steps left out.
+        cautious: leave out what the gradient opposes, and enlarge the rest, by at most
+            ``cautious_cap`` (L-022).
+        cautious_decay: decay only where the direction pulls towards zero as well (L-023).
+        nonlinearity: ``"sign"``, ``"tanh"``, ``"clip"`` or ``"l2"`` of ``steepness * c`` (L-028).
+        clipvalue: bound of each element of a gradient (L-026).
+        clipnorm: bound of the norm of each gradient (L-027).
+        global_clipnorm: bound of the norm of all gradients together (L-027).
+        gradient_accumulation_steps: calls of ``step`` to one update by their mean (L-025).
+        ema_decay: keep a moving average of the parameters (L-029); ``averaged()`` swaps it in.
+        ema_overwrite_every: replace the parameters by it after so many updates (L-029).
+        loss_scale: what the loss was multiplied by, a number or ``"dynamic"``, and then by
+            ``optimizer.loss_scale`` (L-024). A ``torch.amp.GradScaler`` works as well, without it.
+        loss_scale_growth_interval: finite steps after which a dynamic scale is doubled.
+        foreach: accepted, as by the optimizers of torch; the bits are the same.
 
     Raises:
         ConfigError: a setting is out of its range or unknown.
@@ -70,73 +100,100 @@ class Lion(torch.optim.Optimizer):
     (tensor([0.6250, 1.1250, 0.8750]), tensor([ 0.5000, -0.5000,  0.0000]))
     """
 
+    # torch.amp.GradScaler then leaves it to step() to unscale and to skip.
+    _step_supports_amp_scaling = True
+
     @known_settings
     def __init__(
         self,
         params: Any,
         lr: Any = 1e-4,
         betas: tuple[float, float] = (0.9, 0.99),
-        weight_decay: float = 0.0,
+        weight_decay: Any = 0.0,
         *,
         decay: Decay = "coupled",
         lr_peak: float | None = None,
         momentum_dtype: MomentumDtype | None = None,
         maximize: bool = False,
         nonfinite: Nonfinite = "propagate",
+        cautious: bool = False,
+        cautious_cap: float = 10.0,
+        cautious_decay: bool = False,
+        nonlinearity: Nonlinearity = "sign",
+        steepness: float = 1.0,
+        clipvalue: float | None = None,
+        clipnorm: float | None = None,
+        global_clipnorm: float | None = None,
+        gradient_accumulation_steps: int = 1,
+        ema_decay: float | None = None,
+        ema_overwrite_every: int | None = None,
+        loss_scale: LossScale | None = None,
+        loss_scale_growth_interval: int = 2000,
+        foreach: bool | None = None,
     ) -> None:
-        defaults = {
-            "lr": lr,
-            "betas": betas,
-            "weight_decay": weight_decay,
-            "decay": decay,
-            "lr_peak": lr_peak,
-            "momentum_dtype": momentum_dtype,
-            "maximize": maximize,
-            "nonfinite": nonfinite,
-        }
-        LionConfig(**defaults)
+        given = {name: value for name, value in locals().items() if name in _SETTINGS}
+        LionConfig(**given)
+        if foreach not in (None, False, True):
+            raise ConfigError(f"foreach = {foreach!r} is not one of None, False, True")
+        self.config = LionConfig(**{name: given.pop(name) for name in _WIDE})
         # Schedules stay out of param_groups, whose values are saved and must be plain data.
-        self._schedules: list[Callable[[int], Any] | None] = []
-        super().__init__(params, defaults)
+        self._schedules: list[dict[str, Callable[[int], Any]]] = []
+        # What they gave last: another value in a group was set by hand, and holds for one step.
+        self._given: list[dict[str, Any]] = []
+        super().__init__(params, given)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """Add a group after checking its settings and the dtypes of its parameters."""
-        problems = misspelt(param_group)
-        if "nonfinite" in param_group:
-            problems.append("nonfinite is a setting of the optimizer, not of a parameter group")
+        problems = misspelt(param_group) + [
+            f"{name} is a setting of the optimizer, not of a parameter group"
+            for name in param_group
+            if name in _WIDE
+        ]
         if problems:
             raise ConfigError(*problems)
         super().add_param_group(param_group)
         group = self.param_groups[-1]
-        lr = group["lr"]
+        schedules = {name: group[name] for name in _SCHEDULABLE if callable(group[name])}
         try:
             self._complete(group)
             for name, p in _named_parameters([group]):
                 compute_dtype(p.dtype, name)
-            if callable(lr):
-                group["lr"] = checked_rate(lr(0))
+            given = {name: scheduled(name, f, 0) for name, f in schedules.items()}
         except (ValueError, TypeError):
             self.param_groups.pop()
             raise
-        self._schedules.append(lr if callable(lr) else None)
+        group.update(given)
+        self._schedules.append(schedules)
+        self._given.append(given)
 
     def _complete(self, group: dict[str, Any]) -> None:
         """Check a group's settings, and fill in what it does not have."""
-        group.pop("nonfinite", None)
-        names = [field.name for field in fields(LionConfig) if field.name != "nonfinite"]
+        wide = {name: getattr(self.config, name) for name in _WIDE}
+        names = [name for name in _SETTINGS if name not in _WIDE]
         settings = {name: group.setdefault(name, self.defaults[name]) for name in names}
-        config = LionConfig(**settings)
+        config = LionConfig(**settings, **wide)
         group["betas"] = config.betas
         group["lr_peak"] = config.lr_peak
         if not isinstance(group["lr"], Tensor) and hasattr(group["lr"], "item"):
             group["lr"] = group["lr"].item()  # a scalar of another framework
         group.setdefault("count", torch.tensor(0))
-        group.setdefault("skipped", torch.tensor(0))
+        # Counters of the optimizer as a whole; all groups hold the same.
+        first = self.param_groups[0]
+        for name, value in (("skipped", 0), ("micro", 0), ("good_steps", 0)):
+            group.setdefault(name, first.get(name, torch.tensor(value)).clone())
+        if config.dynamic:
+            usual = torch.tensor(LOSS_SCALE_INITIAL)
+            group.setdefault("loss_scale", first.get("loss_scale", usual).clone())
 
     @property
     def skipped(self) -> int:
-        """Steps left out by ``nonfinite="skip"``."""
+        """Steps left out by ``nonfinite="skip"``, a dynamic loss scale, or a GradScaler."""
         return int(self.param_groups[0]["skipped"])
+
+    @property
+    def loss_scale(self) -> float:
+        """What the loss is to be multiplied by (L-024)."""
+        return self._scale() or 1.0
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -145,62 +202,234 @@ class Lion(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-
-        self._refuse_sparse()
-        if self.defaults["nonfinite"] != "propagate" and (bad := self._nonfinite()):
-            if self.defaults["nonfinite"] == "raise":
-                raise NonFiniteError(bad)
-            for group in self.param_groups:
-                group["skipped"] += 1
-            return loss
-
-        scratch: Scratch = {}
-        for group, schedule in zip(self.param_groups, self._schedules, strict=True):
-            if schedule is not None:
-                group["lr"] = checked_rate(schedule(int(group["count"])))
-            self._init_group(group)
-            b1, b2 = group["betas"]
-            wd = coupled_decay(group["weight_decay"], group["lr_peak"])
-            scalars = Scalars(group["lr"], b1, b2, wd)
-            for p in group["params"]:
-                if p.grad is not None:
-                    self._update(p, group, scalars, scratch)
-            group["count"] += 1
+        jobs, complete = self._jobs(torch.compiler.is_compiling())
+        steps, bound = self.config.gradient_accumulation_steps, self.config.global_clipnorm
+        if steps > 1:
+            accumulate_(jobs)
+        if complete:
+            update_(jobs, steps=steps, global_clipnorm=bound)
         return loss
 
-    def _init_group(self, group: dict[str, Any]) -> None:
-        """Make the momentum of parameters that have their first gradient (L-002, L-016).
+    @torch.no_grad()
+    def update_parameter(self, p: Tensor, index: int) -> None:
+        """What ``step`` does to one parameter that has a gradient; it counts nothing.
 
-        torch.compile runs a method of this name instead of tracing it. That keeps the zeros out of
-        the graph, where ``0 + y`` would become ``y``, which is another bit where ``y`` is -0.
+        For gradients that are used as soon as they are there (``release_gradients``).
+
+        Args:
+            p: the parameter.
+            index: which of ``param_groups`` it is in.
         """
-        for p in group["params"]:
-            if p.grad is not None and "exp_avg" not in self.state[p]:
-                self.state[p]["exp_avg"] = _zeros(p, group["momentum_dtype"])
+        group = self.param_groups[index]
+        self._refuse_sparse([(p, group)])
+        self._schedule(index)
+        update_([self._job(p, group, self._unscale(), as_tensors=False)])
 
-    def _update(self, p: Any, group: dict[str, Any], scalars: Scalars, scratch: Scratch) -> None:
-        m = self.state[p]["exp_avg"]
-        for x, g, m_, rows in _slices(p, p.grad, m, scratch):
-            lion_update_(x, -g if group["maximize"] else g, m_, scalars, rows)  # L-018
+    @torch.compiler.disable
+    def _jobs(self, as_tensors: bool) -> tuple[list[Job], bool]:
+        """What is to be done in this step, and whether it completes an update (L-025).
 
-    def _refuse_sparse(self) -> None:
-        for name, p in _named_parameters(self.param_groups):
-            if p.grad is not None and p.grad.is_sparse:
-                raise DtypeError(
-                    f"the gradient of {name} is sparse, and Lion moves every element by its "
-                    "momentum; use dense gradients, as by nn.Embedding(..., sparse=False)."
-                )
+        All that Python decides is decided here, outside of a compiled graph, which gets the scalars
+        as tensors: no other learning rate, and no other weight decay, is a reason to compile again.
+        """
+        groups = self.param_groups
+        pairs = [(p, group) for group in groups for p in group["params"] if p.grad is not None]
+        self._refuse_sparse(pairs)
+        unscale = self._unscale()  # before a dynamic scale changes
+        if self._left_out(pairs):
+            self._count("skipped")
+            return [], False
+        steps = self.config.gradient_accumulation_steps
+        complete = steps == 1 or self._count("micro") == steps
+        if steps > 1:
+            pairs = self._accumulating(pairs, complete)
+        if complete:
+            counting = [self._schedule(i) for i in range(len(groups))]
+        jobs = [self._job(p, group, unscale, as_tensors=as_tensors) for p, group in pairs]
+        if complete and all(counting):
+            self._count("count")
+        return jobs, complete
 
-    def _nonfinite(self) -> list[str]:
+    def _job(self, p: Tensor, group: dict[str, Any], unscale: Any, *, as_tensors: bool) -> Job:
+        """The work on one parameter, and its state, which the first gradient makes (L-002)."""
+        state = self.state[p]
+        self.init_state(p, group)
+        scalars = (group[name] for name in ("lr", "weight_decay", "lr_peak"))
+        if as_tensors:
+            scalars = (None if s is None else _tensor(s) for s in scalars)
+        lr, wd, lr_peak = scalars
+        every = group["ema_overwrite_every"]
+        averages = group["ema_decay"] is not None
+        return Job(
+            p,
+            local(p),
+            None if p.grad is None else local(p.grad, p),
+            local(state["exp_avg"]),
+            Scalars(lr, *group["betas"], wd, lr_peak),
+            Rule(**{name: group[name] for name in Rule._fields}),
+            group["maximize"],
+            unscale,
+            group["clipvalue"],
+            group["clipnorm"],
+            local(state["grad_sum"]) if "grad_sum" in state else None,
+            local(state["average"]) if averages else None,
+            group["ema_decay"] or 0.0,
+            averages and every is not None and (int(group["count"]) + 1) % every == 0,
+        )
+
+    def init_state(self, p: Tensor, group: dict[str, Any]) -> None:
+        """Make what is missing in the state of a parameter of ``group``.
+
+        L-002, L-016, L-025, L-029: made from the parameter; what is complex stays complex.
+        """
+        state = self.state[p]
+        wide = p.dtype if p.is_complex() else compute_dtype(p.dtype)
+        if "exp_avg" not in state:
+            named = group["momentum_dtype"]
+            dtype = p.dtype if named is None or p.is_complex() else getattr(torch, named)
+            state["exp_avg"] = torch.zeros_like(p, dtype=dtype)
+        if group["ema_decay"] is not None and "average" not in state:
+            state["average"] = p.detach().to(wide, copy=True)
+        if self.config.gradient_accumulation_steps > 1 and "grad_sum" not in state:
+            state["grad_sum"] = torch.zeros_like(p, dtype=wide)
+            state["seen"] = torch.tensor(0)
+
+    def _accumulating(self, pairs: Pairs, complete: bool) -> Pairs:
+        """Count the gradients of a micro-step; the parameters that it concerns (L-025)."""
+        for p, group in pairs:
+            self.init_state(p, group)
+            self.state[p]["seen"] += 1
+        if not complete:
+            return pairs
+        self._count("micro", to=0)
+        states = [
+            (p, group, self.state[p])
+            for group in self.param_groups
+            for p in group["params"]
+            if p in self.state
+        ]
+        concerned = [(p, group) for p, group, state in states if state["seen"] > 0]
+        for _, _, state in states:
+            state["seen"].zero_()
+        return concerned
+
+    def _schedule(self, index: int) -> bool:
+        """Evaluate the schedules of a group at its count of updates (L-015).
+
+        A rate that was set by hand holds for one step. If it is 0, that step is no update: so
+        torch.distributed.checkpoint has an optimizer make its state. Returns whether it is one.
+        """
+        group, given = self.param_groups[index], self._given[index]
+        for name, schedule in self._schedules[index].items():
+            if group[name] == given[name]:
+                group[name] = scheduled(name, schedule, int(group["count"]))
+            elif name == "lr" and group["lr"] == 0:
+                return False
+            given[name] = group[name]
+        return True
+
+    def _count(self, name: str, to: int | None = None) -> int:
+        """Advance a counter in all groups, or set it; its value in the first."""
+        for group in self.param_groups:
+            group[name].fill_(int(group[name]) + 1 if to is None else to)
+        return int(self.param_groups[0][name])
+
+    def _unscale(self) -> float | Tensor | None:
+        """What gradients are multiplied by before all else (L-024)."""
+        scale = self._scale()
+        grad_scale: Tensor | None = getattr(self, "grad_scale", None)  # given by a GradScaler
+        if grad_scale is not None:
+            return grad_scale.double().reciprocal() / (scale or 1.0)
+        return None if scale is None else 1 / scale
+
+    def _scale(self) -> float | None:
+        if self.config.dynamic:
+            return float(self.param_groups[0]["loss_scale"])
+        scale: Any = self.config.loss_scale
+        return scale if scale is None else float(scale)
+
+    def _left_out(self, pairs: Pairs) -> bool:
+        """Whether this step is skipped (L-019); a dynamic loss scale is brought forward (L-024)."""
+        found_inf: Tensor | None = getattr(self, "found_inf", None)  # given by a GradScaler
+        overflow = found_inf is not None and bool(found_inf)
+        if self.config.nonfinite == "propagate" and not self.config.dynamic:
+            return overflow
+        bad = self._nonfinite(pairs)
+        if bad and self.config.nonfinite == "raise":
+            raise NonFiniteError(bad)
+        if self.config.dynamic:
+            self._rescale(finite=not bad)
+        return overflow or bool(bad)
+
+    def _rescale(self, *, finite: bool) -> None:
+        scale = self.loss_scale
+        if not finite:
+            scale = max(scale / 2, LOSS_SCALE_MIN)
+        elif self._count("good_steps") == self.config.loss_scale_growth_interval:
+            scale = min(scale * 2, LOSS_SCALE_MAX)
+        else:
+            return
+        self._count("good_steps", to=0)
+        for group in self.param_groups:
+            group["loss_scale"].fill_(scale)
+
+    def _nonfinite(self, pairs: Pairs) -> list[str]:
         """Names of the parameters whose gradient is not finite (L-019)."""
-        named = [(n, p) for n, p in _named_parameters(self.param_groups) if p.grad is not None]
-        if not named:
+        if not pairs:
             return []
-        finite = torch.stack([p.grad.isfinite().all() for _, p in named]).tolist()
-        return [name for (name, _), ok in zip(named, finite, strict=True) if not ok]
+        counts = [total((~local(p.grad, p).isfinite()).sum(), p) for p, _ in pairs]
+        device = counts[0].device
+        found = torch.stack([count.to(device) for count in counts]).tolist()
+        return self._names(p for (p, _), bad in zip(pairs, found, strict=True) if bad)
+
+    def _refuse_sparse(self, pairs: Pairs) -> None:
+        if names := self._names(p for p, _ in pairs if p.grad.is_sparse):
+            raise DtypeError(
+                f"the gradient of {names[0]} is sparse, and Lion moves every element by its "
+                "momentum; use dense gradients, as by nn.Embedding(..., sparse=False)."
+            )
+
+    def _names(self, some: Iterable[Any]) -> list[str]:
+        wanted = {id(p) for p in some}
+        return [n for n, p in _named_parameters(self.param_groups) if id(p) in wanted]
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Swap the averages into the parameters, and out again at the end (L-029).
+
+        Raises:
+            ConfigError: no group has an ``ema_decay``.
+
+        >>> weight = torch.nn.Parameter(torch.tensor([1.0]))
+        >>> optimizer = Lion([weight], lr=0.5, ema_decay=0.5)
+        >>> weight.grad = torch.tensor([1.0])
+        >>> optimizer.step()
+        >>> with optimizer.averaged():
+        ...     weight.data
+        tensor([0.7500])
+        >>> weight.data
+        tensor([0.5000])
+        """
+        if all(group["ema_decay"] is None for group in self.param_groups):
+            raise ConfigError("there are no averages without ema_decay; give Lion one")
+        averages = [
+            (local(p), local(state["average"]))
+            for p, state in self.state.items()
+            if "average" in state
+        ]
+        kept = [x.detach().clone() for x, _ in averages]
+        with torch.no_grad():
+            for x, e in averages:
+                as_reals(x).copy_(narrow(as_reals(e), as_reals(x).dtype))
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for (x, _), old in zip(averages, kept, strict=True):
+                    x.copy_(old)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load a state, keeping the saved momentum's dtype, which torch would cast (L-016)."""
+        """Load a state, keeping the dtypes that were saved, which torch would cast (L-016)."""
         seen: list[dict[str, Any]] = []
         # The last hook sees what the others have made of the state.
         last = self.register_load_state_dict_pre_hook(lambda _, state: seen.append(state))
@@ -211,44 +440,32 @@ class Lion(torch.optim.Optimizer):
         saved_ids = chain.from_iterable(g["params"] for g in seen[0]["param_groups"])
         params = chain.from_iterable(g["params"] for g in self.param_groups)
         for saved_id, p in zip(saved_ids, params, strict=True):
-            if saved_id in seen[0]["state"]:
-                saved = seen[0]["state"][saved_id]["exp_avg"]
-                self.state[p]["exp_avg"] = saved.to(p.device, copy=True)
+            for name, value in seen[0]["state"].get(saved_id, {}).items():
+                if isinstance(value, Tensor):
+                    device = "cpu" if name == "seen" else p.device
+                    self.state[p][name] = value.to(device, copy=True)
 
     def __getstate__(self) -> dict[str, Any]:
-        return super().__getstate__() | {"_schedules": self._schedules}
+        own = {"_schedules": self._schedules, "_given": self._given, "config": self.config}
+        return super().__getstate__() | own
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
         for group in self.param_groups:  # a state of another Lion lacks some settings
             self._complete(group)
+        # What was loaded was not set by hand.
+        self._given = [
+            {name: group[name] for name in schedules}
+            for group, schedules in zip(self.param_groups, self._schedules, strict=True)
+        ]
+
+
+def _tensor(value: Any) -> Tensor:
+    """A scalar in float64, to be rounded to the compute dtype (L-006)."""
+    return value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
 
 
 def _named_parameters(groups: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
     for i, group in enumerate(groups):
         unnamed = [f"parameter {j} of group {i}" for j in range(len(group["params"]))]
         yield from zip(group.get("param_names", unnamed), group["params"], strict=True)
-
-
-def _zeros(p: Tensor, momentum_dtype: str | None) -> Tensor:
-    """L-002, L-016: zeros made from the parameter; a complex momentum stays complex."""
-    if momentum_dtype is None or p.is_complex():
-        return torch.zeros_like(p)
-    return torch.zeros_like(p, dtype=getattr(torch, momentum_dtype))
-
-
-def _slices(
-    p: Tensor, g: Tensor, m: Tensor, scratch: Scratch
-) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor | None]]:
-    """Parameter, gradient, momentum and rows of scratch, in slices that fit the cache of a CPU."""
-    large = p.is_cpu and p.numel() > _SMALL and not torch.compiler.is_compiling()
-    flat = all(t.is_contiguous() and not t.is_complex() for t in (p, g, m))
-    if not (large and flat):  # a compiler fuses; a GPU has no use for slices
-        yield p, g, m, None
-        return
-    dtype = compute_dtype(p.dtype)
-    if dtype not in scratch:
-        scratch[dtype] = torch.empty(5, _SLICE, dtype=dtype)
-    xs, gs, ms = (t.view(-1).split(_SLICE) for t in (p, g, m))
-    for x, g_, m_ in zip(xs, gs, ms, strict=True):
-        yield x, g_, m_, scratch[dtype][:, : x.numel()]

@@ -1,0 +1,119 @@
+"""What is done to the gradients before the update: L-024, L-025, L-026, L-027, L-018."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from lion_ports.config import Rule, Scalars
+from lion_ports.torch.arithmetic import as_reals, compute_dtype, scalar, widen
+from lion_ports.torch.sharding import total
+
+
+class Job(NamedTuple):
+    """One parameter in one step: its tensors on this rank, and the settings of its group.
+
+    ``like`` is the parameter itself, of which ``x`` is the local part. What belongs to an option
+    that is off is None.
+    """
+
+    like: Tensor
+    x: Tensor
+    g: Tensor | None
+    m: Tensor
+    scalars: Scalars
+    rule: Rule
+    maximize: bool = False
+    unscale: float | Tensor | None = None
+    clipvalue: float | None = None
+    clipnorm: float | None = None
+    grad_sum: Tensor | None = None
+    average: Tensor | None = None
+    ema_decay: float = 0.0
+    overwrite: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """Whether the update takes the gradient as it was given."""
+        return (
+            self.unscale is None
+            and self.grad_sum is None
+            and self.clipvalue is None
+            and self.clipnorm is None
+        )
+
+
+def accumulate_(jobs: list[Job]) -> None:
+    """Add the gradients, unscaled, to the sums of their parameters (L-024, L-025)."""
+    for job in jobs:
+        if job.grad_sum is not None and job.g is not None:
+            as_reals(job.grad_sum).add_(_unscaled(job))
+
+
+def effective_gradients(
+    jobs: list[Job], *, steps: int = 1, global_clipnorm: float | None = None
+) -> Iterator[tuple[Job, Tensor]]:
+    """Each job with the gradient that its update is made with.
+
+    Args:
+        jobs: all of a step, with their sums up to date.
+        steps: micro-steps in a sum.
+        global_clipnorm: bound of the norm of all gradients together (L-027).
+    """
+    factor = None
+    if global_clipnorm is not None and jobs:
+        squares = [squared_norm(_mean(job, steps), job.like) for job in jobs]
+        widest = torch.float64 if any(s.dtype == torch.float64 for s in squares) else torch.float32
+        device = squares[0].device
+        together = torch.stack([s.to(device=device, dtype=widest) for s in squares]).sum()
+        factor = clip_factor(together, global_clipnorm)
+    for job in jobs:
+        if job.plain and factor is None:
+            assert job.g is not None
+            yield job, -job.g if job.maximize else job.g
+            continue
+        g = _mean(job, steps)
+        if job.clipvalue is not None:
+            g = clipped_value(g, job.clipvalue)
+        elif factor is not None:
+            g = g * scalar(factor, g)
+        elif job.clipnorm is not None:
+            g = g * clip_factor(squared_norm(g, job.like), job.clipnorm)
+        g = -g if job.maximize else g  # L-018
+        yield job, torch.view_as_complex(g) if job.x.is_complex() else g
+
+
+def unscaled(g: Tensor, inverse: float | Tensor) -> Tensor:
+    """The gradient of the loss itself, from ``1 / loss_scale`` (L-024)."""
+    return g * (scalar(inverse, g) if isinstance(inverse, Tensor) else inverse)
+
+
+def clipped_value(g: Tensor, bound: float) -> Tensor:
+    """Each element within ``[-bound, bound]`` (L-026)."""
+    return g.clamp(-bound, bound)
+
+
+def squared_norm(g: Tensor, like: Tensor) -> Tensor:
+    """The sum of squares over the whole of the parameter ``like``, in the compute dtype (L-027)."""
+    return total(g.square().sum(), like)
+
+
+def clip_factor(squared: Tensor, bound: float) -> Tensor:
+    """What brings a norm within ``bound``; 1 where it is (L-027)."""
+    # One division: ``bound / tensor`` would be a reciprocal and a product.
+    return torch.div(scalar(bound, squared), squared.sqrt().clamp(min=bound))
+
+
+def _unscaled(job: Job) -> Tensor:
+    """In the compute dtype of its parameter (L-005), a complex gradient as pairs."""
+    assert job.g is not None
+    g = widen(as_reals(job.g), compute_dtype(job.x.dtype))
+    return g if job.unscale is None else unscaled(g, job.unscale)
+
+
+def _mean(job: Job, steps: int) -> Tensor:
+    """The mean over the micro-steps, or the only gradient."""
+    if job.grad_sum is None:
+        return _unscaled(job)
+    return as_reals(job.grad_sum) * (1 / steps)
