@@ -3,15 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
-import ml_dtypes
 import mlx.core as mx
 import numpy as np
+from mlx.utils import tree_map
 from numpy.typing import NDArray
 
 from lion_ports.config import LionConfig
 from lion_ports.conformance.adapters.target import Adapter, Target, TargetError, settings_of
 from lion_ports.conformance.bits import DTYPES
 from lion_ports.conformance.protocol import Arrays, UnsupportedError
+from lion_ports.mlx.state import export_state, from_numpy, import_state, to_numpy
+from lion_ports.state import PortableState
 
 
 def adapt(target: Target, device: str) -> Adapter:
@@ -40,7 +42,11 @@ class Mlx:
         if mask is not None:
             settings["mask"] = lambda path, parameter: mask[path]
         self._optimizer = self._target.make(names={"lr": "learning_rate"}, **settings)
-        self._params = {n: _tensor(x) for n, x in params.items()}
+        self._params = {n: from_numpy(x, n) for n, x in params.items()}
+        self._bind()
+
+    def _bind(self) -> None:
+        """The step on the optimizer's state as it is now."""
         self._step = self._apply
         if self._target.compiled:
             self._optimizer.init(self._params)  # mx.compile wants the whole state beforehand
@@ -58,14 +64,14 @@ class Mlx:
 
     def step(self, grads: Mapping[str, NDArray[Any] | None], lr: float) -> None:
         """Make one update of the parameters that have a gradient."""
-        present = {n: _tensor(g) for n, g in grads.items() if g is not None}
+        present = {n: from_numpy(g, n) for n, g in grads.items() if g is not None}
         self._optimizer.learning_rate = lr
         self._params |= self._step(present, self._params)
         mx.eval(self._params, self._optimizer.state)
 
     def params(self) -> dict[str, NDArray[Any]]:
         """The parameters now."""
-        return {n: _array(x) for n, x in self._params.items()}
+        return {n: to_numpy(x) for n, x in self._params.items()}
 
     def momentum(self) -> dict[str, NDArray[Any]] | None:
         """The momentum in the optimizer's state; zeros before there is one, None if not found."""
@@ -74,12 +80,17 @@ class Mlx:
             state = self._optimizer.state.get(name, {})
             same = {k: v for k, v in state.items() if v.shape == x.shape}
             if not state:
-                found[name] = np.zeros(x.shape, self._storage(_array(x).dtype))
+                found[name] = np.zeros(x.shape, self._storage(to_numpy(x).dtype))
             elif not same:
                 return None
             else:
-                found[name] = _array(same.get("m", next(iter(same.values()))))
+                found[name] = to_numpy(same.get("m", next(iter(same.values()))))
         return found
+
+    def average(self) -> dict[str, NDArray[Any]] | None:
+        """The averages in the optimizer's state, if it has any."""
+        slots = {name: self._optimizer.state.get(name, {}) for name in self._params}
+        return {n: to_numpy(s["average"]) for n, s in slots.items() if "average" in s} or None
 
     def _storage(self, dtype: Any) -> Any:
         """Of a momentum that has not been made yet."""
@@ -87,22 +98,22 @@ class Mlx:
             return dtype
         return DTYPES[self._momentum_dtype]
 
-    def load(self, params: Arrays, momentum: Arrays) -> None:
-        """Go on from this state."""
-        self._params = {n: _tensor(x) for n, x in params.items()}
+    def save(self) -> Any:
+        """Parameters, and the optimizer's whole state."""
+        return self._params, tree_map(mx.array, self._optimizer.state)
+
+    def restore(self, saved: Any) -> None:
+        """Go on from what ``save`` gave."""
+        params, self._optimizer.state = saved
+        self._params = dict(params)
+        self._bind()
+
+    def export(self) -> PortableState:
+        """The state as L-030 has it."""
         self._optimizer.init(self._params)
-        for name, m in momentum.items():
-            slots = self._optimizer.state[name]
-            if len(slots) != 1:
-                raise UnsupportedError("load")
-            slots[next(iter(slots))] = _tensor(m)
+        return export_state(self._params, self._optimizer)
 
-
-def _tensor(array: NDArray[Any]) -> mx.array:
-    return mx.array(array, mx.float64) if array.dtype == np.float64 else mx.array(array)
-
-
-def _array(tensor: mx.array) -> NDArray[Any]:
-    if tensor.dtype == mx.bfloat16:
-        return np.array(tensor.view(mx.uint16)).view(ml_dtypes.bfloat16)
-    return np.array(tensor)
+    def adopt(self, state: PortableState) -> None:
+        """Go on from such a state."""
+        self._optimizer.init(self._params)
+        self._params = import_state(state, self._params, self._optimizer)

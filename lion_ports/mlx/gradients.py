@@ -103,7 +103,7 @@ def accumulated(
 ) -> tuple[dict[str, mx.array], mx.array, dict[str, mx.array]]:
     """The means of what is summed, whether they are due, and which had a gradient (L-025)."""
     micro = counters["micro"] + 1
-    last = micro == steps
+    last = micro >= steps
     made = last if finite is None else last & finite
     counters["micro"] = select(finite, mx.where(last, 0, micro), counters["micro"])
     means, seen = {}, {}

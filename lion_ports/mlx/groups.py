@@ -74,6 +74,12 @@ class Group:
         """What independent decay divides by, as it stands in the state (L-017)."""
         return None if self.config.lr_peak is None else self._rates[self._peak_key]
 
+    @lr_peak.setter
+    def lr_peak(self, lr_peak: Any) -> None:
+        if self.config.lr_peak is None:
+            raise ConfigError(f"lr_peak = {lr_peak!r} has no effect without decay='independent'")
+        self._rates[self._peak_key] = checked("lr_peak", lr_peak)
+
     def follow_schedule(self, step: mx.array) -> None:
         """Set the learning rate of this step, if a schedule says it (L-015)."""
         if self._has_rate and callable(self.config.lr):

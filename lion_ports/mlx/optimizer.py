@@ -135,7 +135,7 @@ class Lion(Optimizer):
         if mx.float64 in [compute_dtype(x.dtype, path) for path, x in named]:
             self._rates.use_float64()
         for path, x, slots in entries(parameters, self.state):
-            init_slots(x, slots, self._group(path, x).config)
+            init_slots(x, slots, self.group_of(path, x).config)
         self._initialized = True
 
     @property
@@ -198,12 +198,16 @@ class Lion(Optimizer):
         scalars = {group: group.scalars(self.step) for group in self.groups}
         new = {}
         for path, g in due.gradients.items():
-            x, group = xs[path], self._group(path, xs[path])
+            x, group = xs[path], self.group_of(path, xs[path])
             decays = self._mask is None or self._mask(path, x)
             now = scalars[group] if decays else scalars[group]._replace(wd=0.0)
             new[path] = updated(x, g, slots[path], group, now, count, due.moves(path))
         self.state["step"] = select(due.made, count, self.step)
         return replaced(tree, new)
+
+    def group_of(self, path: str, parameter: mx.array) -> Group:
+        """The first group that picks this parameter; the last one has the optimizer's settings."""
+        return next(group for group in self.groups if group.picks(path, parameter))
 
     def averaged_parameters(self, parameters: Any) -> Any:
         """The averages of the parameters, in their dtypes; what has none stays (L-029).
@@ -253,7 +257,3 @@ class Lion(Optimizer):
     def _counters(self) -> Slots:
         counters: Slots = self._state.get("lion", {})
         return counters
-
-    def _group(self, path: str, x: mx.array) -> Group:
-        """The first group that picks this parameter."""
-        return next(group for group in self.groups if group.picks(path, x))

@@ -1,0 +1,190 @@
+"""The state of Lion in the form that all backends share (L-030)."""
+
+from typing import Any
+
+import ml_dtypes
+import mlx.core as mx
+import numpy as np
+from mlx.optimizers import MultiOptimizer, Optimizer
+from numpy.typing import NDArray
+
+from lion_ports.errors import StateError
+from lion_ports.mlx.groups import Group
+from lion_ports.mlx.optimizer import Lion
+from lion_ports.mlx.step import init_slots
+from lion_ports.mlx.trees import Slots, entries, known, replaced
+from lion_ports.state import PortableState
+
+# Parameters that an optimizer has state of, with that state, by dotted path.
+Held = dict[str, tuple[mx.array, Slots]]
+
+_COUNTERS = ("skipped", "micro", "loss_scale", "good_steps")
+
+
+def export_state(parameters: Any, optimizer: Optimizer) -> PortableState:
+    """Parameters and optimizer as NumPy arrays by dotted path (L-030).
+
+    Args:
+        parameters: a tree, such as ``model.trainable_parameters()``, or the model itself. Those
+            that the optimizer has no state of, because another one updates them, are left out.
+        optimizer: a Lion, ours or MLX's; of a MultiOptimizer, one of its ``optimizers``.
+
+    Raises:
+        StateError: the optimizer has no state of these parameters, or it is no Lion's.
+
+    >>> optimizer, parameters = Lion(), {"dense": {"weight": mx.ones(2)}}
+    >>> optimizer.init(parameters)
+    >>> export_state(parameters, optimizer).momentum
+    {'dense.weight': array([0., 0.], dtype=float32)}
+    """
+    held = _held(parameters, optimizer)
+    xs = {path: to_numpy(x) for path, (x, _) in held.items()}
+    ms, count = _collected(held, "m"), int(optimizer.state["step"])
+    if not isinstance(optimizer, Lion):
+        return PortableState(xs, ms, count=count)
+    sums = _collected(held, "grad_sum")
+    times = {path: int(held[path][1]["seen"]) for path in sums}
+    peaks = {path: optimizer.group_of(path, x).lr_peak for path, (x, _) in held.items()}
+    counters = optimizer.state.get("lion", {})
+    counted: Any = {name: counters[name].item() for name in _COUNTERS if name in counters}
+    return PortableState(
+        xs,
+        ms,
+        average=_collected(held, "average"),
+        gradient_sum={path: total for path, total in sums.items() if times[path]},
+        seen={path: n for path, n in times.items() if n},
+        count=count,
+        lr_peak={path: float(peak) for path, peak in peaks.items() if peak is not None},
+        **counted,
+    )
+
+
+def import_state(portable: PortableState, parameters: Any, optimizer: Optimizer) -> Any:
+    """The saved parameters; the optimizer goes on from the saved state (L-021, L-030).
+
+    Args:
+        portable: from ``export_state`` of any backend, or ``lion_ports.load_state``.
+        parameters: as in :func:`export_state`; their values do not matter.
+        optimizer: as in :func:`export_state`, after ``optimizer.init(parameters)``. Its state is
+            changed in place, so that compiled steps go on with it.
+
+    Returns:
+        A tree for ``model.update``, in the dtypes that were saved.
+
+    Raises:
+        StateError: names, shapes or options differ; the message says which. Nothing has changed.
+    """
+    held = _held(parameters, optimizer)
+    counters = optimizer.state.get("lion", {})
+    _refuse_other_parameters(portable, held)
+    _refuse_missing_options(portable, held, counters)
+    peaks = _peaks(portable, held, optimizer) if isinstance(optimizer, Lion) else {}
+    new = {path: from_numpy(portable.parameters[path], path) for path in held}
+    saved = {path: _slots(portable, path) for path in held}
+
+    for path, (x, slots) in held.items():
+        fresh = dict(slots)
+        if isinstance(optimizer, Lion):  # what was not saved begins anew
+            fresh = {}
+            init_slots(new[path], fresh, optimizer.group_of(path, x).config)
+        slots.update({name: saved[path].get(name, fresh[name]) for name in slots})
+    optimizer.state["step"] = mx.array(portable.count, mx.uint64)
+    for name in counters.keys() & _COUNTERS:
+        if (value := getattr(portable, name)) is not None:
+            counters[name] = mx.array(value, counters[name].dtype)
+    for group, peak in peaks.items():
+        group.lr_peak = peak
+    return replaced(known(parameters, optimizer.state), new)
+
+
+def to_numpy(array: mx.array) -> NDArray[Any]:
+    """A copy; bfloat16 is ``ml_dtypes.bfloat16``."""
+    if array.dtype == mx.bfloat16:
+        return np.array(array.view(mx.uint16)).view(ml_dtypes.bfloat16)
+    return np.array(array)
+
+
+def from_numpy(array: NDArray[Any], path: str = "the array") -> mx.array:
+    """A copy in the same dtype.
+
+    Raises:
+        StateError: MLX has no such dtype.
+    """
+    if array.dtype == np.complex128:
+        raise StateError(f"{path} was saved as complex128, which MLX does not have")
+    return mx.array(array, mx.float64) if array.dtype == np.float64 else mx.array(array)
+
+
+def _held(parameters: Any, optimizer: Optimizer) -> Held:
+    if isinstance(optimizer, MultiOptimizer):
+        raise StateError("a MultiOptimizer has several states; give one of its optimizers")
+    leaves = entries(known(parameters, optimizer.state), optimizer.state)
+    held = {path: (x, slots) for path, x, slots in leaves}
+    if not held:
+        raise StateError(
+            "the optimizer has no state of these parameters; call optimizer.init(parameters) first"
+        )
+    if foreign := [path for path, (_, slots) in held.items() if "m" not in slots or "v" in slots]:
+        raise StateError(f"the optimizer's state of {foreign[0]!r} is not that of a Lion")
+    return held
+
+
+def _collected(held: Held, name: str) -> dict[str, NDArray[Any]]:
+    return {path: to_numpy(slots[name]) for path, (_, slots) in held.items() if name in slots}
+
+
+def _slots(portable: PortableState, path: str) -> Slots:
+    """What was saved of one parameter, by the names of our state."""
+    saved = {
+        "m": portable.momentum,
+        "grad_sum": portable.gradient_sum,
+        "average": portable.average,
+    }
+    slots = {name: from_numpy(of[path], path) for name, of in saved.items() if path in of}
+    return slots | {"seen": mx.array(portable.seen.get(path, 0), mx.int32)}
+
+
+def _refuse_other_parameters(portable: PortableState, held: Held) -> None:
+    if lost := [path for path in held if path not in portable.parameters]:
+        raise StateError(f"the saved state has no parameter {lost[0]!r}")
+    if extra := [path for path in portable.parameters if path not in held]:
+        raise StateError(f"the saved state has {extra[0]!r}, which is no parameter of this Lion")
+    for path, (x, _) in held.items():
+        if (shape := portable.parameters[path].shape) != x.shape:
+            raise StateError(f"{path!r} was saved with shape {shape}, and has {x.shape}")
+
+
+def _refuse_missing_options(portable: PortableState, held: Held, counters: Slots) -> None:
+    """A run with an option does not go on as the same run without it."""
+    there = {name.partition(":")[0] for name in counters}
+    there |= {name for _, slots in held.values() for name in slots}
+    needs = {
+        "gradient_accumulation_steps": ("micro", portable.micro > 0),
+        "ema_decay": ("average", bool(portable.average)),
+        "loss_scale='dynamic'": ("loss_scale", portable.loss_scale is not None),
+        "decay='independent'": ("lr_peak", bool(portable.lr_peak)),
+    }
+    for option, (name, used) in needs.items():
+        if used and name not in there:
+            raise StateError(
+                f"the saved state is of an optimizer with {option}, and this one is without; make "
+                "it with the same options"
+            )
+
+
+def _peaks(portable: PortableState, held: Held, optimizer: Lion) -> dict[Group, float]:
+    """The ``lr_peak`` of each group, whose parameters have one and the same."""
+    peaks: dict[Group, float] = {}
+    for path, peak in portable.lr_peak.items():
+        group = optimizer.group_of(path, held[path][0])
+        if group.config.lr_peak is None:
+            raise StateError(
+                f"the saved state has an lr_peak of {path!r}, whose decay is 'coupled' here; make "
+                "it with the same options"
+            )
+        if peaks.setdefault(group, peak) != peak:
+            raise StateError(
+                f"the saved state has several lr_peak, {peaks[group]} and {peak}, for parameters "
+                "of one group; make several groups of them"
+            )
+    return peaks
