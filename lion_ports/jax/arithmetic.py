@@ -1,14 +1,12 @@
-"""The arithmetic of docs/spec.md on JAX arrays."""
+"""Dtypes, rounding and signs: what the port computes with."""
 
-from collections.abc import Callable
-from functools import wraps
+from collections.abc import Iterable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from lion_ports.config import Scalars
 from lion_ports.errors import DtypeError
 
 _COMPUTE = {
@@ -33,6 +31,11 @@ def compute_dtype(dtype: Any, name: str = "") -> Any:
         return jnp.dtype(_COMPUTE[jnp.dtype(dtype).name])
     except KeyError:
         raise DtypeError.of(name, dtype) from None
+
+
+def widest(dtypes: Iterable[Any]) -> Any:
+    """The widest of compute dtypes; float32 of none."""
+    return jnp.dtype(jnp.float64 if jnp.dtype(jnp.float64) in dtypes else jnp.float32)
 
 
 def widen(array: Array, dtype: Any) -> Array:
@@ -63,95 +66,71 @@ def sign(c: Array) -> Array:
     return jnp.where(jnp.isnan(c), c, jnp.where(c == 0, zero, jnp.sign(c)))
 
 
+def as_reals(array: Array) -> Array:
+    """A complex array as pairs of reals along a new last axis (L-014); any other as it is."""
+    return jnp.stack([array.real, array.imag], -1) if jnp.iscomplexobj(array) else array
+
+
+def as_complex(array: Array) -> Array:
+    """The complex array of pairs of reals."""
+    return lax.complex(array[..., 0], array[..., 1])
+
+
+def like(array: Array, x: Array) -> Array:
+    """What was computed with ``as_reals(x)``, complex again where ``x`` is."""
+    return as_complex(array) if jnp.iscomplexobj(x) else array
+
+
+def chosen(condition: Any, new: Array, old: Array) -> Array:
+    """The new array where the condition holds; no operation at all where it is plain True."""
+    return new if condition is True else jnp.where(condition, new, old)
+
+
 def opaque_zero(count: Array) -> Array:
     """An int32 zero that the compiler cannot see through, from the count of steps (>= 0).
 
     XLA contracts ``a*x + b*y`` into a fused multiply-add, which rounds once where L-007 rounds
     twice; and it computes the new momentum beside the new parameter, both from the old momentum, so
     that a donated momentum has to be copied. Xor-ing this zero into the bits of a product hides
-    that it is a product, and xor-ing ``bits(x') & zero`` into the new momentum puts it after x'.
-    Both cost nothing: the step waits for memory. ``optimization_barrier`` and ``reduce_precision``
-    do neither.
+    that it is a product (:func:`times`), and xor-ing ``bits(x') & zero`` into the new momentum puts
+    it after x' (:func:`after`). Both cost nothing: the step waits for memory.
+    ``optimization_barrier`` and ``reduce_precision`` do neither.
     """
     return count.astype(jnp.int32) >> 31
 
 
-Update = Callable[[Array, Array, Array, Scalars, Array], tuple[Array, Array]]
+def opaque_counter() -> Array:
+    """A count that begins at 0, which not even a compiler that sees it begin knows to be 0.
 
-
-def _on_pairs(update: Update) -> Update:
-    """L-014: a complex parameter is a pair of reals."""
-
-    @wraps(update)
-    def wrapped(x: Array, g: Array, m: Array, scalars: Scalars, zero: Array) -> tuple[Array, Array]:
-        if not jnp.iscomplexobj(x):
-            return update(x, g, m, scalars, zero)
-        real = update(x.real, g.real, m.real, scalars, zero)
-        imag = update(x.imag, g.imag, m.imag, scalars, zero)
-        return lax.complex(real[0], imag[0]), lax.complex(real[1], imag[1])
-
-    return wrapped
-
-
-@_on_pairs
-def lion_update(x: Array, g: Array, m: Array, scalars: Scalars, zero: Array) -> tuple[Array, Array]:
-    """One Lion update of one parameter (L-001; Program 1 of the paper).
-
-    Args:
-        x: parameter, any shape and any floating or complex dtype.
-        g: gradient, same shape, any floating dtype; complex where ``x`` is.
-        m: momentum as stored, same shape.
-        scalars: learning rate (float or scalar array), betas and weight decay.
-        zero: from :func:`opaque_zero`.
-
-    Returns:
-        The new parameter in the dtype of ``x`` and the new momentum in the dtype of ``m``.
-
-    Raises:
-        DtypeError: if ``x`` is neither floating nor complex.
-
-    >>> x, m = jnp.array([1.0, 1, 1]), jnp.array([0.5, -0.5, 0])
-    >>> scalars = Scalars(lr=0.25, b1=0.5, b2=0.75, wd=0.5)
-    >>> lion_update(x, jnp.array([1.0, 1, 0]), m, scalars, opaque_zero(jnp.array(0)))
-    (Array([0.625, 0.625, 0.875], dtype=float32), Array([ 0.625, -0.125,  0.   ], dtype=float32))
+    Where the state is made in the same ``jax.jit`` as the step, a constant 0 would give
+    :func:`opaque_zero` away. A loop over scalars is the one thing that XLA does not fold.
     """
-    move, new_m = lion_move(x, g, m, scalars, zero)
-    new_x = narrow(widen(x, move.dtype) + move, x.dtype)
-    after = _bits(new_x) & zero.astype(_BITS[new_x.dtype.itemsize])
-    return new_x, _xor(new_m, after)
+    count: Array = lax.fori_loop(0, 2, lambda _, one: one >> 1, jnp.ones((), jnp.int32))
+    return count
 
 
-@_on_pairs
-def lion_move(x: Array, g: Array, m: Array, scalars: Scalars, zero: Array) -> tuple[Array, Array]:
-    """What an optax update adds to the parameter, ``-lr*(u + wd*x)``, and the new momentum.
-
-    The move is in the compute dtype: the rounding of L-008 comes after it is added.
-    """
-    dtype = compute_dtype(x.dtype)
-    # L-006: 1-b in float64, then every scalar is rounded once to the compute dtype.
-    lr, b1, omb1, b2, omb2, wd = (
-        jnp.asarray(s, dtype)
-        for s in (scalars.lr, scalars.b1, 1 - scalars.b1, scalars.b2, 1 - scalars.b2, scalars.wd)
-    )
-    x_, g_, m_ = (widen(a, dtype) for a in (x, g, m))
-
-    def times(a: Array, b: Array) -> Array:
-        return _xor(a * b, zero)
-
-    # L-007: one IEEE operation at a time, in this order.
-    c = times(b1, m_) + times(omb1, g_)
-    u = sign(c)
-    if isinstance(scalars.wd, jax.core.Tracer):
-        u = jnp.where(wd == 0, u, u + times(wd, x_))
-    elif scalars.wd != 0:  # L-009
-        u = u + times(wd, x_)
-    m_ = times(b2, m_) + times(omb2, g_)
-    return -times(lr, u), narrow(m_, m.dtype)
+def times(a: Array, b: Array, zero: Array) -> Array:
+    """``a * b``, rounded before it is added to anything (L-007)."""
+    return hidden(a * b, zero)
 
 
-def _xor(array: Array, zeros: Array) -> Array:
+def after(array: Array, other: Array, zero: Array) -> Array:
+    """``array``, computed when ``other``, of the same shape, has been."""
+    return hidden(array, _bits(other) & zero.astype(_BITS[other.dtype.itemsize]))
+
+
+@jax.custom_jvp
+def hidden(array: Array, zeros: Array) -> Array:
+    """``array``, of which the compiler no longer knows how it was computed."""
     bits = _bits(array) ^ zeros.astype(_BITS[array.dtype.itemsize])
-    return lax.bitcast_convert_type(bits, array.dtype)
+    result: Array = lax.bitcast_convert_type(bits, array.dtype)
+    return result
+
+
+@hidden.defjvp
+def _hidden_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Any]) -> tuple[Array, Array]:
+    # The zeros change nothing, so derivatives pass; those of a bitcast would be zero.
+    return hidden(*primals), tangents[0]
 
 
 def _bits(array: Array) -> Array:
