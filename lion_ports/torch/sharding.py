@@ -80,3 +80,17 @@ def total(value: Tensor, like: Tensor) -> Tensor:
     parts = [p if p.is_replicate() else Partial("sum") for p in like.placements]
     whole = DTensor.from_local(value, like.device_mesh, parts, run_check=False)
     return whole.redistribute(placements=[Replicate()] * like.device_mesh.ndim).to_local()
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """All shards of a DTensor together, which every rank must ask for; another tensor as it is."""
+    return tensor.full_tensor() if is_dtensor(tensor) else tensor
+
+
+def placed(tensor: Tensor, like: Tensor) -> Tensor:
+    """A whole tensor as a DTensor with the placements of ``like``, if that is one."""
+    if not is_dtensor(like):
+        return tensor
+    from torch.distributed.tensor import distribute_tensor
+
+    return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements)

@@ -27,7 +27,7 @@ def dtensors(worker, tmp_path_factory):
     return [torch.load(folder / f"rank{rank}.pt") for rank in range(4)]
 
 
-@pytest.mark.parametrize("way", ["ddp", "fsdp2", "released"])
+@pytest.mark.parametrize("way", ["ddp", "fsdp2", "released", "fsdp2, imported"])
 def test_two_processes_train_as_one(data_parallel, way, bits):
     for cells in data_parallel:
         for cell in cells.values():

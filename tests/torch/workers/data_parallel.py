@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from lion_ports.torch import Lion
 from lion_ports.torch.release import release_gradients
+from lion_ports.torch.state import export_state, import_state
 
 STEPS = 4
 SETTINGS = {
@@ -46,7 +47,20 @@ def results(settings, rank):
         found[way] = snapshot(model, optimizer)
         if wrap is shard:
             check_shards(model, optimizer, rank)
+            found[f"{way}, imported"] = imported(model, optimizer, settings)
     return found
+
+
+def imported(model, optimizer, settings):
+    """Another sharded model, and its optimizer, with the state of these."""
+    portable = export_state(model, optimizer)
+    other = make_model()
+    for p in other.parameters():
+        torch.nn.init.zeros_(p)
+    shard(other)
+    resumed = Lion(other.parameters(), **settings)
+    import_state(portable, other, resumed)
+    return snapshot(other, resumed)
 
 
 def check_shards(model, optimizer, rank):
