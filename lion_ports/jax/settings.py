@@ -1,0 +1,107 @@
+"""The settings that ``lion`` and ``fused_lion`` share, written down once."""
+
+from collections.abc import Callable
+from functools import wraps
+from inspect import signature
+from typing import Any, NamedTuple, ParamSpec, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from lion_ports.config import (
+    LION,
+    Decay,
+    LionConfig,
+    LossScale,
+    Nonfinite,
+    Nonlinearity,
+    Schedulable,
+    known_settings,
+)
+from lion_ports.errors import ConfigError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S")
+
+
+class Settings(NamedTuple):
+    """A checked configuration, and the mask of what decays."""
+
+    config: LionConfig
+    mask: Any
+
+
+@known_settings
+def settings(
+    learning_rate: Schedulable = 1e-4,
+    b1: float = 0.9,
+    b2: float = 0.99,
+    mu_dtype: Any = None,
+    weight_decay: Schedulable = 0.0,
+    mask: Any = None,
+    *,
+    decay: Decay = "coupled",
+    lr_peak: float | None = None,
+    maximize: bool = False,
+    nonfinite: Nonfinite = "propagate",
+    cautious: bool = False,
+    cautious_cap: float = LION.cautious_cap,
+    cautious_decay: bool = False,
+    nonlinearity: Nonlinearity = "sign",
+    steepness: float = LION.steepness,
+    clipvalue: float | None = None,
+    clipnorm: float | None = None,
+    global_clipnorm: float | None = None,
+    gradient_accumulation_steps: int | None = None,
+    ema_decay: float | None = None,
+    ema_overwrite_every: int | None = None,
+    loss_scale: LossScale | None = None,
+    loss_scale_growth_interval: int | None = None,
+) -> Settings:
+    """The settings under the names that optax users know, as a LionConfig.
+
+    ``optax.inject_hyperparams`` turns every integer among the arguments, defaults included, into an
+    array, from which no shape of a state could be decided. None therefore stands for the two
+    defaults of LionConfig that are integers.
+
+    Raises:
+        ConfigError: a setting is out of its range or unknown.
+    """
+    given = locals()
+    options = {name: given[name] for name in _SAME}
+    whole = {name: options.pop(name) for name in _WHOLE}
+    if arrays := [name for name, value in whole.items() if isinstance(value, jax.Array)]:
+        advice = "is an array; give a Python integer, optax.inject_hyperparams by static_args"
+        raise ConfigError(*(f"{name} {advice}" for name in arrays))
+    options |= {name: value for name, value in whole.items() if value is not None}
+    named = mu_dtype is None or isinstance(mu_dtype, str)
+    momentum_dtype = mu_dtype if named else jnp.dtype(mu_dtype).name
+    config = LionConfig(learning_rate, (b1, b2), momentum_dtype=momentum_dtype, **options)
+    return Settings(config, mask)
+
+
+# What LionConfig calls by the same names.
+_SAME = [
+    name for name in signature(settings).parameters if name in signature(LionConfig).parameters
+]
+_WHOLE = ("gradient_accumulation_steps", "ema_overwrite_every", "loss_scale_growth_interval")
+
+
+def takes(read: Callable[P, S]) -> Callable[[Callable[[S], R]], Callable[P, R]]:
+    """Let a function of what ``read`` returns be called with the arguments of ``read``.
+
+    For ``help``, ``inspect.signature`` and type checkers they are its own.
+    """
+
+    def decorate(make: Callable[[S], R]) -> Callable[P, R]:
+        @wraps(make)
+        def made(*args: P.args, **kwargs: P.kwargs) -> R:
+            return make(read(*args, **kwargs))
+
+        returns = signature(make).return_annotation
+        vars(made)["__signature__"] = signature(read).replace(return_annotation=returns)
+        made.__annotations__ = read.__annotations__ | {"return": returns}
+        return made
+
+    return decorate
