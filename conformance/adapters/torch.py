@@ -14,7 +14,6 @@ from lion_ports.config import LionConfig
 from lion_ports.conformance.adapters.target import Adapter, Target, TargetError, settings_of
 from lion_ports.conformance.protocol import Arrays, UnsupportedError
 from lion_ports.state import PortableState
-from lion_ports.torch import export_state, import_state
 from lion_ports.torch.arithmetic import compute_dtype
 
 _MOMENTUM_KEYS = ("exp_avg", "momentum", "momentum_buffer", "m")
@@ -149,11 +148,15 @@ class Torch:
         """The state as L-030 has it."""
         if not self._target.ours:
             raise UnsupportedError("portable state")
-        return export_state(self._optimizer, self._params.items())
+        from lion_ports.torch import export_state
+
+        return export_state(self._params.items(), self._optimizer)
 
     def adopt(self, state: PortableState) -> None:
         """Go on from such a state."""
-        import_state(self._optimizer, self._params.items(), state)
+        from lion_ports.torch import import_state
+
+        import_state(state, self._params.items(), self._optimizer)
 
 
 def _tensor(array: NDArray[Any], device: str) -> Tensor:

@@ -42,6 +42,18 @@ def narrow(array: Tensor, dtype: torch.dtype) -> Tensor:
     return array.to(dtype)
 
 
+def stored(array: Tensor, lr: float | Tensor) -> Tensor:
+    """A tensor that was just written, with the rounding of its dtype.
+
+    A compiler goes on in float32 with what it stores in 16 bits, unless it has to look at the bits.
+    So it is shown a change of them by a zero that it cannot see through: ``lr < 0`` (L-020).
+    """
+    if not isinstance(lr, Tensor) or array.itemsize != 2:
+        return array
+    zero = (lr < 0).to(device=array.device, dtype=torch.int16)
+    return (array.view(torch.int16) ^ zero).view(array.dtype)
+
+
 def _round_to_odd(array: Tensor) -> Tensor:
     """float64 to the float32 beside it whose last bit is 1: rounding that once more is exact."""
     near = array.to(torch.float32)

@@ -31,7 +31,7 @@ def update_(jobs: list[Job], *, steps: int = 1, global_clipnorm: float | None = 
         for x, g_, m, rows in _slices(job, g, scratch):
             lion_update_(x, g_, m, job.scalars, job.rule, like=job.like, scratch=rows)
         if job.average is not None:
-            average_(job.average, job.x, job.ema_decay)
+            average_(job.average, job.x, job.ema_decay, job.scalars.lr)
             if job.overwrite:
                 as_reals(job.x).copy_(narrow(as_reals(job.average), as_reals(job.x).dtype))
         if job.grad_sum is not None:

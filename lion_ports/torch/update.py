@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from lion_ports.config import LION, Rule, Scalars
-from lion_ports.torch.arithmetic import as_reals, compute_dtype, narrow, scalar, sign, widen
+from lion_ports.torch.arithmetic import as_reals, compute_dtype, narrow, scalar, sign, stored, widen
 from lion_ports.torch.sharding import total
 
 
@@ -92,10 +92,17 @@ def lion_update_(
     m.copy_(narrow(new_m, m.dtype))
 
 
-def average_(e: Tensor, x: Tensor, decay: float) -> None:
-    """Let an average follow an update (L-029); ``e`` in the compute dtype, ``x`` as stored."""
+def average_(e: Tensor, x: Tensor, decay: float, lr: float | Tensor) -> None:
+    """Let an average follow an update by ``lr`` (L-029).
+
+    Args:
+        e: the average, in the compute dtype; becomes the new one.
+        x: the new parameter as stored.
+        decay: of the average.
+        lr: of the update.
+    """
     e, x = as_reals(e), as_reals(x)
-    e.copy_(e * decay + widen(x, e.dtype) * (1 - decay))
+    e.copy_(e * decay + widen(stored(x, lr), e.dtype) * (1 - decay))
 
 
 def _decay(scalars: Scalars, dtype: torch.dtype) -> float | Tensor:
