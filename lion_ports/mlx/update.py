@@ -1,5 +1,9 @@
 """The update of one parameter (L-001), its direction (L-022, L-028) and its average (L-029)."""
 
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
+
 import mlx.core as mx
 
 from lion_ports.config import LION, Rule, Scalars
@@ -17,6 +21,10 @@ from lion_ports.mlx.arithmetic import (
 
 # A weight decay of at least this is not rounded to zero in any compute dtype.
 _SMALLEST = 2.0**-149
+
+# Parameters with more elements are updated by one kernel: it is 2 to 3 times as fast as one
+# operation after another, but takes up to a second to compile.
+_LARGE = 1 << 14
 
 
 def direction(c: mx.array, rule: Rule) -> mx.array:
@@ -70,21 +78,14 @@ def lion_update(
 
     dtype = compute_dtype(x.dtype)
     # L-006: 1-b in float64, then every scalar is rounded once to the compute dtype.
-    lr, b1, omb1, b2, omb2 = (
+    numbers = [
         mx.array(s, dtype)
         for s in (scalars.lr, scalars.b1, 1 - scalars.b1, scalars.b2, 1 - scalars.b2)
-    )
-    x_, g_, m_ = (widen(a, dtype) for a in (x, g, m))
-
-    # L-007: one IEEE operation at a time, in this order.
-    c = b1 * m_ + omb1 * g_
-    u = direction(c, rule)
-    if rule.cautious:
-        u = cautious(u, g_, rule)
-    u = _decayed(u, x_, scalars, rule)
-    x_ = x_ - lr * u
-    m_ = b2 * m_ + omb2 * g_
-    return narrow(x_, x.dtype), narrow(m_, m.dtype)
+    ]
+    wd, certain = _decay(scalars, dtype)
+    moved = _fused(rule, certain) if x.size > _LARGE else partial(_moved, rule, certain)
+    new_x, new_m = moved(x, g, m, *numbers, *wd)
+    return new_x, new_m
 
 
 def average(e: mx.array, x: mx.array, decay: float) -> mx.array:
@@ -96,16 +97,52 @@ def average(e: mx.array, x: mx.array, decay: float) -> mx.array:
     return d * e + omd * widen(x, dtype)
 
 
-def _decayed(u: mx.array, x: mx.array, scalars: Scalars, rule: Rule) -> mx.array:
-    """``u + wd*x``, and ``u`` alone where there is no decay (L-009, L-017, L-023)."""
-    if not isinstance(scalars.wd, mx.array) and scalars.wd == 0:
-        return u
-    wd = mx.array(scalars.wd, x.dtype)
-    certain = not isinstance(scalars.wd, mx.array) and scalars.wd >= _SMALLEST
+def _decay(scalars: Scalars, dtype: mx.Dtype) -> tuple[tuple[mx.array, ...], bool]:
+    """The coefficient of ``x`` beside ``u`` if there is one (L-017), and if it is surely not 0.
+
+    A schedule may give 0 at some steps, and then the term is absent as well (L-009).
+    """
+    known = not isinstance(scalars.wd, mx.array)
+    if known and scalars.wd == 0:
+        return (), True
+    wd = mx.array(scalars.wd, dtype)
     if scalars.lr_peak is not None:
-        wd, certain = wd / mx.array(scalars.lr_peak, x.dtype), False
-    where = None if certain else wd != 0
-    if rule.cautious_decay:
-        same_way = ((u > 0) & (x > 0)) | ((u < 0) & (x < 0))
-        where = same_way if where is None else where & same_way
-    return select(where, u + wd * x, u)
+        return (wd / mx.array(scalars.lr_peak, dtype),), False
+    return (wd,), known and scalars.wd >= _SMALLEST
+
+
+def _moved(
+    rule: Rule,
+    certain: bool,
+    x: mx.array,
+    g: mx.array,
+    m: mx.array,
+    lr: mx.array,
+    b1: mx.array,
+    omb1: mx.array,
+    b2: mx.array,
+    omb2: mx.array,
+    *wd: mx.array,
+) -> tuple[mx.array, mx.array]:
+    """L-001 on reals."""
+    x_, g_, m_ = (widen(a, lr.dtype) for a in (x, g, m))
+    # L-007: one IEEE operation at a time, in this order.
+    c = b1 * m_ + omb1 * g_
+    u = direction(c, rule)
+    if rule.cautious:
+        u = cautious(u, g_, rule)
+    for coefficient in wd:
+        where = None if certain else coefficient != 0
+        if rule.cautious_decay:  # L-023
+            same_way = ((u > 0) & (x_ > 0)) | ((u < 0) & (x_ < 0))
+            where = same_way if where is None else where & same_way
+        u = select(where, u + coefficient * x_, u)
+    x_ = x_ - lr * u
+    m_ = b2 * m_ + omb2 * g_
+    return narrow(x_, x.dtype), narrow(m_, m.dtype)
+
+
+@cache
+def _fused(rule: Rule, certain: bool) -> Callable[..., Any]:
+    """L-001 as one kernel; the bits are the same, since MLX contracts no product and sum."""
+    return mx.compile(partial(_moved, rule, certain))
