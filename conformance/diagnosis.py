@@ -15,6 +15,8 @@ from lion_ports.conformance.verdict import reference_run
 
 # Steps and elements looked at: a wrong Lion shows itself early, and every mutant has to run.
 _STEPS, _ELEMENTS = 200, 100_000
+# These show in the gradient, and in an exception that does not come.
+_SHOWN_OTHERWISE = ("gradient-overwritten", "raise-ignored")
 # A mutant explains a failure if it lies this many times closer to it than the reference does.
 _CLOSER = 8
 
@@ -33,7 +35,7 @@ def diagnose(trial: Trial, observed: list[Snapshot], *, flush: bool = False) -> 
     distances = {
         name: _distance(trial, observed, observe(mutant.make, trial))
         for name, mutant in MUTANTS.items()
-        if name != "gradient-overwritten"  # it shows in the gradient, and nowhere else
+        if name not in _SHOWN_OTHERWISE
     }
     best = min(distances.values())
     return [name for name, d in distances.items() if d <= limit and d <= best * 1.001]

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from lion_ports.conformance.diagnosis import diagnose
-from lion_ports.conformance.observation import TouchedError, observe
+from lion_ports.conformance.observation import SilentError, TouchedError, observe
 from lion_ports.conformance.protocol import UnsupportedError
 from lion_ports.conformance.trial import Case, Snapshot, Trial
 from lion_ports.conformance.verdict import Judgement, judge
@@ -71,6 +71,9 @@ def run_case(case: Case, make: Callable[[], Any], level: Level, *, flush: bool =
     except TouchedError as error:
         result.outcome, result.detail = "FAIL", str(error)
         result.diagnosis = ["gradient-overwritten"]
+    except SilentError as error:
+        result.outcome, result.detail = "FAIL", str(error)
+        result.diagnosis = ["raise-ignored"]
     except Exception as error:  # whatever it is, it is the implementation's answer
         where = traceback.extract_tb(error.__traceback__)[-1]
         result.detail = f"{type(error).__name__}: {error} ({where.name}, line {where.lineno})"
@@ -89,6 +92,7 @@ def replay(make: Callable[[], Any], trial: Trial) -> tuple[list[Snapshot], list[
 
     Raises:
         TouchedError: a gradient was written to (L-003).
+        SilentError: a step came through that had to raise (L-019).
         UnsupportedError: the implementation does not offer what the trial needs.
     """
     observed = observe(make, trial)

@@ -20,11 +20,19 @@ class TouchedError(Exception):
         super().__init__(f"step {step}, {name}: the gradient was written to")
 
 
+class SilentError(Exception):
+    """The implementation made a step that it should have refused."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(f"step {step}: no exception came, and a gradient is not finite")
+
+
 def observe(make: Callable[[], Any], trial: Trial) -> list[Snapshot]:
     """Snapshots of a fresh implementation before the first step of a trial and after each.
 
     Raises:
         TouchedError: a gradient was written to (L-003).
+        SilentError: a step came through that had to raise (L-019).
         UnsupportedError: the implementation does not offer what the trial needs.
     """
     implementation = _started(make, trial)
@@ -33,13 +41,26 @@ def observe(make: Callable[[], Any], trial: Trial) -> list[Snapshot]:
         if i == trial.restart_at:
             implementation = _restarted(make, trial, implementation)
         grads = {n: None if g is None else np.array(g, order="K") for n, g in step.grads.items()}
-        implementation.step(grads, step.lr)
+        if i == trial.raises_at:
+            _refused(implementation, grads, step.lr, i + 1)
+        else:
+            implementation.step(grads, step.lr)
         after: Any = implementation.gradients() if hasattr(implementation, "gradients") else grads
         for name, g in step.grads.items():
             if g is not None and not same(reals(after[name]), reals(g)).all():
                 raise TouchedError(i + 1, name)
         snapshots.append(_snapshot(implementation))
     return snapshots
+
+
+def _refused(implementation: Any, grads: Any, lr: float, number: int) -> None:
+    try:
+        implementation.step(grads, lr)
+    except UnsupportedError:
+        raise
+    except Exception:  # of whatever kind: what counts is that nothing has moved
+        return
+    raise SilentError(number)
 
 
 def _started(make: Callable[[], Any], trial: Trial) -> Any:

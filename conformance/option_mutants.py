@@ -167,7 +167,9 @@ def _normalising(params: Any, grads: Any, state: State, config: LionConfig) -> A
     whole = np.sqrt(sum(np.sum(g * g) for g in present))
 
     def scaled(g: Array) -> Array:
-        norm = whole if config.global_clipnorm else np.sqrt(np.sum(np.abs(g).astype(np.float64) ** 2))
+        norm = (
+            whole if config.global_clipnorm else np.sqrt(np.sum(np.abs(g).astype(np.float64) ** 2))
+        )
         return (g * (bound / norm)).astype(g.dtype) if 0 < norm < bound else g
 
     return _each(scaled, grads), config, state
@@ -288,6 +290,14 @@ OPTION_MUTANTS: dict[str, Mutant] = {
         _obeying(
             lambda config: (
                 replace(config, nonfinite="propagate") if config.nonfinite == "skip" else config
+            )
+        ),
+    ),
+    "raise-ignored": Mutant(
+        "nonfinite='raise' is ignored",
+        _obeying(
+            lambda config: (
+                replace(config, nonfinite="propagate") if config.nonfinite == "raise" else config
             )
         ),
     ),

@@ -33,6 +33,8 @@ def effective_gradients(trial: Trial) -> list[dict[str, Effective] | None]:
     """For each step of a trial what each parameter is updated with; None where none is."""
     bounds = {"clipvalue": None, "clipnorm": None, "global_clipnorm": None}
     config = replace(trial.config, **bounds)
+    if config.nonfinite == "raise":  # it moves as little as what is skipped
+        config = replace(config, nonfinite="skip")
     upright = replace(config, maximize=False)
     params = {n: _wide(x) for n, x in trial.params.items()}
     state, sizes = reference.init(params, config), reference.init(params, upright)

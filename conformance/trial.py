@@ -36,6 +36,8 @@ class Trial:
     restart_at: int | None = None
     # Save as the portable state of L-030, not in the implementation's own way.
     portable: bool = False
+    # The step, counted from 0, that must raise, and move nothing.
+    raises_at: int | None = None
     # Settings that must be refused, in place of a stream.
     refuse: Mapping[str, Any] | None = None
 

@@ -3,6 +3,7 @@
 The constants are derived in docs/conformance.md ("The bound").
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from lion_ports.conformance.bound import Bools
 from lion_ports.conformance.faithful import faithfully
 from lion_ports.conformance.finding import Finding, first, found
 from lion_ports.conformance.trial import Array, Snapshot, Trial
+from lion_ports.errors import NonFiniteError
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,10 @@ def reference_run(trial: Trial, *, flush: bool = False) -> list[Snapshot]:
     params, state = dict(trial.params), reference.init(trial.params, trial.config)
     snapshots = [_snapshot(params, state)]
     for step in trial.steps:
-        params, state = reference.step(
-            params, step.grads, state, trial.config, lr=step.lr, mask=trial.mask, flush=flush
-        )
+        with contextlib.suppress(NonFiniteError):  # then nothing moves (L-019)
+            params, state = reference.step(
+                params, step.grads, state, trial.config, lr=step.lr, mask=trial.mask, flush=flush
+            )
         snapshots.append(_snapshot(params, state))
     return snapshots
 

@@ -138,9 +138,7 @@ def load_state(path: str | os.PathLike[str]) -> PortableState:
 
 def _state(tensors: dict[str, Array], metadata: dict[str, str]) -> PortableState:
     if metadata.get("format") != FORMAT:
-        raise StateError(
-            "it is a safetensors file of another program; save_state writes such states"
-        )
+        raise StateError("it is a safetensors file of another program")
     try:
         major, minor = map(int, metadata["spec"].split("."))
         record = dict(json.loads(metadata["state"]))

@@ -27,9 +27,15 @@ _PAIRS = "#pairs"
 
 
 def to_bytes(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:
-    """Arrays and text metadata as a safetensors file, whose header also has their sha256."""
+    """Arrays and text metadata as a safetensors file, whose header also has their sha256.
+
+    Raises:
+        StateError: an array is of a dtype that no parameter has.
+    """
     stored = {}
     for name, array in arrays.items():
+        if array.dtype not in (*_DTYPES.values(), np.complex128):
+            raise StateError(f"{name} has the dtype {array.dtype}, which no parameter has")
         if array.dtype == np.complex128:
             name, array = name + _PAIRS, np.stack([array.real, array.imag], axis=-1)
         stored[name] = np.ascontiguousarray(array).reshape(array.shape)
@@ -55,7 +61,9 @@ def from_bytes(content: bytes) -> tuple[dict[str, Array], dict[str, str]]:
         stored[name] = np.frombuffer(tensor["data"], dtype).reshape(tensor["shape"]).copy()
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     metadata: dict[str, str] = header.get("__metadata__", {})
-    if "sha256" in metadata and metadata.pop("sha256") != _sha256(stored, metadata):
+    if "sha256" not in metadata:
+        raise StateError("it is a safetensors file of another program, without a sha256")
+    if metadata.pop("sha256") != _sha256(stored, metadata):
         raise StateError("it is damaged: it has not the sha256 that was written with it")
     arrays = {}
     for name, array in stored.items():

@@ -43,8 +43,9 @@ class Reference:
 
     def step(self, grads: Mapping[str, NDArray[Any] | None], lr: float) -> None:
         """Make one update."""
+        given = None if callable(self._config.lr) else lr
         self._params, self._state = reference.step(
-            self._params, grads, self._state, self._config, lr=lr, mask=self._mask
+            self._params, grads, self._state, self._config, lr=given, mask=self._mask
         )
 
     def params(self) -> dict[str, NDArray[Any]]:

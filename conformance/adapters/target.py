@@ -106,8 +106,8 @@ class Target:
             UnsupportedError: it has no argument for one of the options.
         """
         made = self.load()
-        if callable(settings.get("weight_decay")) and not (self.ours or self.kind == "optax"):
-            raise UnsupportedError("a schedule of the weight decay")
+        if not (self.ours or self.kind == "optax"):
+            self._refuse_schedules(settings)
         names = {**(names or {}), **self.rename}
         options = {names.get(name, name): name for name in settings if name not in CORE}
         for theirs, name in options.items():
@@ -121,6 +121,13 @@ class Target:
             if "unexpected keyword" in str(error) and unknown:
                 raise UnsupportedError(f"option {unknown[0]}") from error
             raise
+
+    def _refuse_schedules(self, settings: Mapping[str, Any]) -> None:
+        """torch has schedulers beside the optimizer, and MLX none of the weight decay."""
+        if callable(settings.get("weight_decay")):
+            raise UnsupportedError("a schedule of the weight decay")
+        if callable(settings.get("lr")) and self.kind == "torch":
+            raise UnsupportedError("a schedule of the learning rate")
 
 
 class Adapter:

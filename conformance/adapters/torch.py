@@ -14,6 +14,7 @@ from lion_ports.config import LionConfig
 from lion_ports.conformance.adapters.target import Adapter, Target, TargetError, settings_of
 from lion_ports.conformance.protocol import Arrays, UnsupportedError
 from lion_ports.state import PortableState
+from lion_ports.torch import export_state, import_state
 from lion_ports.torch.arithmetic import compute_dtype
 
 _MOMENTUM_KEYS = ("exp_avg", "momentum", "momentum_buffer", "m")
@@ -49,8 +50,10 @@ class Torch:
             decaying = [p for n, p in self._params.items() if mask[n]]
             others = [p for n, p in self._params.items() if not mask[n]]
             groups = [{"params": decaying}, {"params": others, "weight_decay": 0.0}]
+        self._scheduled = callable(settings["lr"])
         if self._target.compiled:
             torch.compiler.reset()  # every case is a new optimizer, and the cache holds only a few
+        if self._target.compiled and not self._scheduled:
             settings = {**settings, "lr": torch.tensor(settings["lr"], dtype=torch.float64)}
         self._averages = settings.get("ema_decay") is not None
         self._optimizer = self._target.make(groups, **settings)
@@ -68,7 +71,7 @@ class Torch:
         """Make one update."""
         for name, g in grads.items():
             self._set_gradient(self._params[name], g)
-        for group in self._optimizer.param_groups:
+        for group in [] if self._scheduled else self._optimizer.param_groups:
             if isinstance(group["lr"], Tensor):
                 group["lr"].fill_(lr)
             else:
@@ -148,14 +151,10 @@ class Torch:
         """The state as L-030 has it."""
         if not self._target.ours:
             raise UnsupportedError("portable state")
-        from lion_ports.torch import export_state
-
         return export_state(self._params.items(), self._optimizer)
 
     def adopt(self, state: PortableState) -> None:
         """Go on from such a state."""
-        from lion_ports.torch import import_state
-
         import_state(state, self._params.items(), self._optimizer)
 
 

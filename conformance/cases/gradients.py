@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from lion_ports.config import LionConfig
-from lion_ports.conformance.cases.streams import OPTION_LR, f32, option_trial, vector_steps
+from lion_ports.conformance.cases.streams import OPTION_LR, f32, option_trial, spoiled, vector_steps
 from lion_ports.conformance.trial import Case, Step, Trial
 
 
@@ -29,16 +29,7 @@ def _dynamic(bad: dict[int, float], count: int, **options: Any) -> Trial:
     """``count`` steps under a dynamic scale; those in ``bad`` have one such element."""
     trial = option_trial(rates=[OPTION_LR] * count, loss_scale="dynamic", **options)
     trial = _scaled(trial, [2.0**12] * count)
-    return _spoiled(trial, bad)
-
-
-def _spoiled(trial: Trial, bad: dict[int, float]) -> Trial:
-    stream = list(trial.steps)
-    for i, value in bad.items():
-        grads = {n: None if g is None else np.array(g) for n, g in stream[i].grads.items()}
-        grads["bias"][1] = value
-        stream[i] = stream[i]._replace(grads=grads)
-    return replace(trial, steps=stream)
+    return spoiled(trial, bad)
 
 
 def _accumulated(steps: int, count: int, dtype: str = "float32", **options: Any) -> Trial:
@@ -138,7 +129,7 @@ CASES = [
         "option-accumulate-skip",
         "L-025",
         "A micro-step with a NaN is left out, and another one takes its place.",
-        lambda: _spoiled(_accumulated(2, 9, nonfinite="skip"), {1: math.nan, 4: math.inf}),
+        lambda: spoiled(_accumulated(2, 9, nonfinite="skip"), {1: math.nan, 4: math.inf}),
         ("skip-ignored", "skip-one-parameter", "accumulate-sum"),
     ),
     Case(
@@ -152,7 +143,7 @@ CASES = [
         "option-clipvalue-nan",
         "L-026",
         "A gradient of NaN stays NaN, and an infinite one becomes the bound.",
-        lambda: _spoiled(option_trial(clipvalue=0.7), {3: math.inf, 5: math.nan}),
+        lambda: spoiled(option_trial(clipvalue=0.7), {3: math.inf, 5: math.nan}),
         ("clip-ignored", "nan-swallowed"),
     ),
     Case(

@@ -1,22 +1,15 @@
 """Storage of the momentum, decay, ascent, and gradients that are not finite."""
 
 import math
+from dataclasses import replace
 from functools import partial
 
-import numpy as np
-
-from lion_ports.conformance.cases.streams import option_trial
+from lion_ports.conformance.cases.streams import option_trial, spoiled
 from lion_ports.conformance.trial import Case, Trial
 
 
-def _skip() -> Trial:
-    trial = option_trial(nonfinite="skip")
-    stream = list(trial.steps)
-    for i, value in ((2, math.nan), (5, math.inf)):
-        bad = {n: np.array(g) for n, g in stream[i].grads.items()}
-        bad["bias"][1] = value
-        stream[i] = stream[i]._replace(grads=bad)
-    return Trial(trial.params, stream, trial.config)
+def _raise() -> Trial:
+    return replace(spoiled(option_trial(nonfinite="raise"), {3: math.inf}), raises_at=3)
 
 
 CASES = [
@@ -65,7 +58,14 @@ CASES = [
         "option-nonfinite-skip",
         "L-019",
         "A step with a NaN or infinite gradient is left out for every parameter.",
-        _skip,
+        lambda: spoiled(option_trial(nonfinite="skip"), {2: math.nan, 5: math.inf}),
         ("skip-ignored", "skip-one-parameter"),
+    ),
+    Case(
+        "option-nonfinite-raise",
+        "L-019",
+        "A step with an infinite gradient raises, and the next one goes on as if it had not been.",
+        _raise,
+        ("raise-ignored",),
     ),
 ]

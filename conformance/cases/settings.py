@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -50,6 +51,17 @@ def _rates(rates: list[float], weight_decay: float = 0.25) -> Trial:
     config = LionConfig(lr=max(rates), weight_decay=weight_decay)
     stream = normal_stream(14, _SHAPES, len(rates))
     return Trial(normal(14, _SHAPES), steps(stream, rates), config)
+
+
+def _schedule(count: Any) -> Any:
+    """A line of powers of two, the same in Python's numbers and in any framework's float32."""
+    return 2.0**-8 * (count + 1)
+
+
+def _function() -> Trial:
+    config = LionConfig(lr=_schedule, weight_decay=0.25)
+    stream = normal_stream(14, _SHAPES, 8)
+    return Trial(normal(14, _SHAPES), steps(stream, [_schedule(i) for i in range(8)]), config)
 
 
 def _warm_up_from_zero() -> Trial:
@@ -161,6 +173,13 @@ CASES = [
         "A warm-up that begins at lr = 0 is legal.",
         _warm_up_from_zero,
         ("lr-zero-freezes",),
+    ),
+    Case(
+        "schedule-function",
+        "L-015",
+        "A schedule is a function of the count of updates done before, first of 0.",
+        _function,
+        ("lr-stale",),
     ),
     Case(
         "schedule-restart",

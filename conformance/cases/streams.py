@@ -1,6 +1,7 @@
 """Seeded streams of gradients, and the arrays they start from."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -73,3 +74,13 @@ def option_trial(
     config = LionConfig(**{"lr": rates[0], "weight_decay": 0.1, **options})
     stream = normal_stream(40, OPTION_SHAPES, len(rates), dtype, scale)
     return Trial(normal(40, OPTION_SHAPES, dtype), steps(stream, rates), config)
+
+
+def spoiled(trial: Trial, bad: dict[int, float]) -> Trial:
+    """The trial with one element of the bias replaced in some of its steps."""
+    stream = list(trial.steps)
+    for i, value in bad.items():
+        grads = {n: None if g is None else np.array(g) for n, g in stream[i].grads.items()}
+        grads["bias"][1] = value
+        stream[i] = stream[i]._replace(grads=grads)
+    return replace(trial, steps=stream)

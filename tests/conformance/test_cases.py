@@ -8,6 +8,7 @@ import pytest
 
 from lion_ports.conformance.bound import K_MIX, K_MOVE
 from lion_ports.conformance.cases import CASES, select
+from lion_ports.conformance.finding import decay_at
 from lion_ports.conformance.mutants import MUTANTS
 from lion_ports.conformance.trial import CATEGORIES
 
@@ -62,9 +63,10 @@ def test_no_tolerance_on_parameters_is_larger_than_a_quarter_of_a_step():
         largest = {n: np.abs(x[np.isfinite(x)]).max(initial=0) for n, x in trial.params.items()}
         if case.id == "sign-zero-silence":
             continue  # exact: no tolerance at all
-        for step in trial.steps[:20]:
-            wd = trial.config.scalars(step.lr).wd
+        for i, step in enumerate(trial.steps[:20]):
             for name, x in trial.params.items():
+                updates = i // trial.config.gradient_accumulation_steps
+                wd = decay_at(trial, updates, name) / (trial.config.lr_peak or 1)
                 double = x.dtype in (np.float64, np.complex128)
                 u = 2.0 ** (-53 if double else -24)
                 bound = K_MOVE * u * (largest[name] + step.lr * (1 + wd * largest[name]))
