@@ -2,14 +2,16 @@
 
 from typing import Any, Self
 
+import torch.distributed as dist
 from torch import Tensor
 
 from lion_ports.config import LionConfig
 from lion_ports.errors import ConfigError, LionError
 from lion_ports.torch.optimizer import Lion
+from lion_ports.torch.sharding import is_dtensor
 
 
-def release_gradients(optimizer: Lion) -> "GradientRelease":
+def release_gradients(optimizer: Lion, *, local_gradients: bool = False) -> "GradientRelease":
     """Let the backward pass update each parameter, so that gradients never exist all at once.
 
     As soon as the gradient of a parameter is complete, the parameter makes the update that
@@ -17,11 +19,13 @@ def release_gradients(optimizer: Lion) -> "GradientRelease":
     ``step`` is still called once after each backward pass: it completes the count of updates, by
     which schedules go (L-015), and updates what got its gradient in another way.
 
-    It works with ``fully_shard`` (FSDP2), which hands over each gradient once it is reduced. With
-    ``DistributedDataParallel``, which reduces gradients later, it must not be used.
+    ``fully_shard`` (FSDP2) hands over each gradient once it is reduced. ``DistributedDataParallel``
+    reduces them later, when they would be gone, and is refused.
 
     Args:
         optimizer: parameters that it is given later are updated by ``step``, as usual.
+        local_gradients: say that no other process has a part in the gradients of parameters that
+            are no DTensors, as in a pipeline. Where there are other processes, this cannot be seen.
 
     Returns:
         a handle whose ``remove()`` ends it; also a context manager.
@@ -40,7 +44,14 @@ def release_gradients(optimizer: Lion) -> "GradientRelease":
     >>> weight.data, weight.grad
     (tensor([0.7500, 1.2500]), None)
     """
-    if problems := _problems(optimizer.config):
+    problems = _looking_ahead(optimizer.config)
+    if not local_gradients and _may_be_replicated(optimizer):
+        problems.append(
+            "each of several processes would update by its own gradients, and their parameters part; "
+            "use fully_shard in place of DistributedDataParallel, or give local_gradients=True if "
+            "they share no gradients"
+        )
+    if problems:
         raise ConfigError(*problems)
     return GradientRelease(optimizer)
 
@@ -86,8 +97,15 @@ class GradientRelease:
         self.remove()
 
 
-def _problems(config: LionConfig) -> list[str]:
-    """What looks at all gradients before the first parameter moves."""
+def _may_be_replicated(optimizer: Lion) -> bool:
+    """Whether a DistributedDataParallel, which leaves no mark on parameters, may have them."""
+    several = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    params = (p for group in optimizer.param_groups for p in group["params"])
+    return several and not all(is_dtensor(p) for p in params)
+
+
+def _looking_ahead(config: LionConfig) -> list[str]:
+    """The options that look at all gradients before the first parameter moves."""
     ahead = {
         "global_clipnorm": (config.global_clipnorm is not None, "use clipnorm or clipvalue"),
         "nonfinite": (config.nonfinite != "propagate", "use 'propagate'"),

@@ -139,11 +139,13 @@ def _held(parameters: Parameters, optimizer: torch.optim.Optimizer) -> Held:
 
 def _slots(name: str, p: Tensor, group: dict[str, Any], optimizer: torch.optim.Optimizer) -> Slots:
     """The state of one parameter, made up where it had no gradient yet."""
+    slots: Slots
     if isinstance(optimizer, Lion):
         new = p not in optimizer.state
         optimizer.init_state(p, group)
-        return optimizer.state.pop(p) if new else optimizer.state[p]
-    slots: Slots = optimizer.state.get(p) or {"exp_avg": torch.zeros_like(p)}
+        slots = optimizer.state.pop(p) if new else optimizer.state[p]
+        return slots
+    slots = optimizer.state.get(p) or {"exp_avg": torch.zeros_like(p)}
     if "exp_avg" not in slots or "exp_avg_sq" in slots:
         raise StateError(f"the optimizer's state of {name!r} is not that of a Lion")
     return slots

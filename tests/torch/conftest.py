@@ -53,9 +53,9 @@ def bits() -> Callable[[Any], Any]:
 
 @pytest.fixture(scope="session")
 def worker() -> Worker:
-    """Run a script of workers/ in a folder, under torchrun if it is to have several processes."""
+    """Run a script, of workers/ or not, in a folder; under torchrun for several processes."""
 
-    def run(script: str, folder: Path, processes: int = 1) -> None:
+    def run(script: str | Path, folder: Path, processes: int = 1) -> None:
         launch = (*TORCHRUN, str(processes)) if processes > 1 else ()
         done = subprocess.run(
             (sys.executable, *launch, WORKERS / script, folder),
@@ -65,6 +65,7 @@ def worker() -> Worker:
                 "OMP_NUM_THREADS": "1",
                 "HF_HUB_OFFLINE": "1",
             },
+            cwd=folder,
             capture_output=True,
             text=True,
             timeout=300,

@@ -12,6 +12,8 @@ from lion_ports import DtypeError  # noqa: E402
 from lion_ports.torch import Lion  # noqa: E402
 from lion_ports.torch.sharding import local  # noqa: E402
 
+SETTINGS = ("plain", "cautious", "average")  # of workers/data_parallel.py
+
 
 @pytest.fixture(scope="module")
 def data_parallel(worker, tmp_path_factory):
@@ -30,8 +32,13 @@ def dtensors(worker, tmp_path_factory):
 @pytest.mark.parametrize("way", ["ddp", "fsdp2", "released", "fsdp2, imported"])
 def test_two_processes_train_as_one(data_parallel, way, bits):
     for cells in data_parallel:
-        for cell in cells.values():
-            assert bits(cell[way]) == bits(cell["alone"])
+        for name in SETTINGS:
+            assert bits(cells[name][way]) == bits(cells[name]["alone"])
+
+
+def test_replicas_do_not_release_gradients_that_are_averaged_later(data_parallel):
+    for cells in data_parallel:
+        assert "use fully_shard in place of DistributedDataParallel" in cells["refusal"]
 
 
 def test_placements_of_dtensors_do_not_change_the_result(dtensors, bits):

@@ -67,6 +67,16 @@ def test_accumulation_goes_on_when_a_group_is_added(parameter):
     assert (p.item(), late.item()) == (0.5, 0.5)
 
 
+def test_accumulation_leaves_parameters_that_were_only_looked_at(parameter):
+    p, other = parameter(1.0), parameter(1.0)
+    other.grad = None
+    optimizer = Lion([p, other], lr=0.5, gradient_accumulation_steps=2)
+    assert optimizer.state[other] == {}
+    for _ in range(2):
+        optimizer.step()
+    assert (p.item(), other.item()) == (0.5, 1.0)
+
+
 def test_a_tensor_learning_rate_is_read_at_every_step(parameter):
     p, lr = parameter(1.0), torch.tensor(0.5)
     optimizer = Lion([p], lr=lr)

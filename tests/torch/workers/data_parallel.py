@@ -10,6 +10,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
+from lion_ports import ConfigError
 from lion_ports.torch import Lion
 from lion_ports.torch.release import release_gradients
 from lion_ports.torch.state import export_state, import_state
@@ -51,6 +52,17 @@ def results(settings, rank):
     return found
 
 
+def refusal():
+    """What is said to a release of gradients that are averaged later."""
+    model = make_model()
+    wrapped = DistributedDataParallel(model)
+    try:
+        release_gradients(Lion(wrapped.parameters()))
+    except ConfigError as error:
+        release_gradients(Lion(wrapped.parameters()), local_gradients=True)
+        return str(error)
+
+
 def imported(model, optimizer, settings):
     """Another sharded model, and its optimizer, with the state of these."""
     portable = export_state(model, optimizer)
@@ -78,5 +90,6 @@ if __name__ == "__main__":
     dist.init_process_group("gloo")
     rank = dist.get_rank()
     found = {name: results(settings, rank) for name, settings in SETTINGS.items()}
+    found["refusal"] = refusal()
     torch.save(found, Path(sys.argv[1]) / f"rank{rank}.pt")
     dist.destroy_process_group()
