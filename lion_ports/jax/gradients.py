@@ -183,7 +183,7 @@ def _each(function: Callable[[Array], Array], grads: Leaves) -> Leaves:
 def _finite(grads: Leaves, names: list[str], config: LionConfig) -> Array:
     """Whether every gradient is finite; under ``nonfinite="raise"`` an error where one is not."""
     present = [(name, g) for name, g in zip(names, grads, strict=True) if g is not None]
-    finite = jnp.asarray([jnp.isfinite(jnp.max(jnp.abs(g), initial=0)) for _, g in present], bool)
+    finite = jnp.asarray([jnp.isfinite(g).all() for _, g in present], bool)
 
     def check(finite: Any, note: str = "") -> Any:
         if not finite.all():
