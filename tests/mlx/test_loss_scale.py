@@ -20,7 +20,6 @@ def test_a_constant_scale_is_divided_out():
 
 
 def test_gradients_that_float16_would_lose_move_the_parameter():
-    tiny = 2.0**-28
     x = {"w": mx.ones(1, mx.float16)}
     optimizer = Lion(0.5, loss_scale="dynamic")
 
@@ -32,7 +31,6 @@ def test_gradients_that_float16_would_lose_move_the_parameter():
     assert lost.item() == 0 != kept.item()
     assert optimizer.apply_gradients({"w": kept}, x)["w"].item() == 0.5
     assert optimizer.state["w"]["m"].item() == 0  # 0.01 * 2**-28 is nothing in float16
-    assert tiny > 0
 
 
 def test_a_dynamic_scale_grows_and_is_halved_and_the_step_is_left_out():

@@ -112,7 +112,7 @@ def test_a_restored_peak_wins_over_the_constructor():
 @pytest.mark.parametrize("bad", [-1.0, math.nan, math.inf, "fast", mx.array([1.0, 2.0])])
 def test_a_bad_learning_rate_is_refused_when_it_is_assigned(bad):
     optimizer = Lion(0.5)
-    with pytest.raises(ConfigError, match="lr = .* is not a finite number >= 0"):
+    with pytest.raises(ConfigError, match=r"lr = .* is not a finite number >= 0"):
         optimizer.learning_rate = bad
     assert optimizer.learning_rate.item() == 0.5
 

@@ -62,13 +62,13 @@ def array(rng, shape, dtype):
     )
 
 
-def stream(dtype, seed=0):
+def stream(dtype, shapes):
     """Parameters, and gradients of 7 steps with zeros, gaps and once an infinity."""
-    rng = np.random.default_rng(seed)
-    params = {name: array(rng, shape, dtype) for name, shape in SHAPES.items()}
+    rng = np.random.default_rng(0)
+    params = {name: array(rng, shape, dtype) for name, shape in shapes.items()}
     steps = []
     for i in range(7):
-        grads = {name: array(rng, shape, dtype) for name, shape in SHAPES.items()}
+        grads = {name: array(rng, shape, dtype) for name, shape in shapes.items()}
         grads["matrix"][::3] = 0
         if i == 2:
             grads["row"][5] = np.inf
@@ -85,11 +85,9 @@ def assert_same(found, expected):
         assert same(reals(got), reals(wanted)).all(), name
 
 
-@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
-@pytest.mark.parametrize("option", OPTIONS)
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_bits(dtype, option, compiled):
-    params, steps = stream(dtype)
+def replay(dtype, option, *, compiled=False, shapes=SHAPES):
+    """Compare every array after every step of a stream."""
+    params, steps = stream(dtype, shapes)
     config = LionConfig(LR, (0.9, 0.99), **{"weight_decay": 0.0, **OPTIONS[option]})
     optimizer = Lion(LR, **OPTIONS[option])
     xs = {name: from_numpy(x) for name, x in params.items()}
@@ -108,3 +106,37 @@ def test_bits(dtype, option, compiled):
         assert optimizer.skipped == state.skipped
         if config.dynamic:
             assert optimizer.loss_scale.item() == state.loss_scale
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_option_eager(dtype, option):
+    replay(dtype, option)
+
+
+@pytest.mark.parametrize("option", ["plain", "accumulate-skip", "clip-cautious", "everything"])
+def test_some_options_compiled(option):
+    replay("float32", option, compiled=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_option_compiled(dtype, option):
+    replay(dtype, option, compiled=True)
+
+
+# Parameters of this size are updated by one kernel, eager as well.
+LARGE = {"matrix": (203, 101), "row": (20_011,)}
+
+
+@pytest.mark.parametrize(("dtype", "option"), [("float32", "everything"), ("bfloat16", "plain")])
+def test_large_parameters(dtype, option):
+    replay(dtype, option, shapes=LARGE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_option_of_large_parameters(dtype, option):
+    replay(dtype, option, shapes=LARGE)
