@@ -1,19 +1,12 @@
 """Two real processes, started by mlx.launch, make the steps of one."""
 
 import socket
-import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 import mlx.core as mx
 
-SCRIPT = Path(__file__).with_name("two_processes.py")
-
-
-def run(*command):
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
+SCRIPT = Path(__file__).with_name("workers") / "two_processes.py"
 
 
 def free_port():
@@ -26,11 +19,10 @@ def free_port():
                 return port
 
 
-def test_two_processes_have_the_bits_of_one(tmp_path):
-    launch = Path(sysconfig.get_path("scripts")) / "mlx.launch"
+def test_two_processes_have_the_bits_of_one(tmp_path, run, launch):
     ring = ("-n", "2", "--backend", "ring", "--starting-port", str(free_port()))
-    run(str(launch), *ring, "--", sys.executable, str(SCRIPT), str(tmp_path))
-    run(sys.executable, str(SCRIPT), str(tmp_path))
+    run(launch, *ring, "--", sys.executable, SCRIPT, tmp_path, folder=tmp_path)
+    run(sys.executable, SCRIPT, tmp_path, folder=tmp_path)
     one, left, right = (
         mx.load(str(tmp_path / name)) for name in ("0-of-1.npz", "0-of-2.npz", "1-of-2.npz")
     )

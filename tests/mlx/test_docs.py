@@ -4,9 +4,7 @@ import ast
 import inspect
 import re
 import shlex
-import subprocess
 import sys
-import sysconfig
 from importlib import metadata
 from pathlib import Path
 
@@ -43,18 +41,12 @@ def test_the_commands():
     assert launch.startswith("mlx.launch -n 2")
 
 
-def test_the_two_processes_agree(tmp_path):
+def test_the_two_processes_agree(tmp_path, run, launch):
     script = next(code for code in PYTHON if code.startswith("# train.py"))
     (tmp_path / "train.py").write_text(script, encoding="utf-8")
-    command = shlex.split(SHELL[1])
-    assert command[0] == "mlx.launch"
-    command[0] = str(Path(sysconfig.get_path("scripts")) / "mlx.launch")
-    command[command.index("python")] = sys.executable
-    done = subprocess.run(
-        command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    first, second = done.stdout.split("\n")[:2]
+    here = {"mlx.launch": launch, "python": sys.executable}
+    command = [here.get(word, word) for word in shlex.split(SHELL[1])]
+    first, second = run(*command, folder=tmp_path).splitlines()
     assert first == second != ""
 
 
