@@ -153,10 +153,14 @@ def clip_factor(squared: mx.array, bound: float) -> mx.array:
 
 def _all_finite(grads: Arrays, config: LionConfig) -> mx.array | None:
     """Whether all gradients are finite; None where it does not matter (L-019)."""
+    if config.nonfinite == "propagate" and not config.dynamic:
+        return None
     finite = {path: mx.isfinite(g).all() for path, g in grads.items()}
-    if config.nonfinite == "raise" and (bad := [n for n, ok in finite.items() if not _value(ok)]):
+    if config.skips:
+        return mx.stack([mx.array(True), *finite.values()]).all()
+    if bad := [path for path, ok in finite.items() if not _value(ok)]:
         raise NonFiniteError(bad)
-    return mx.stack([mx.array(True), *finite.values()]).all() if config.skips else None
+    return None
 
 
 def _value(finite: mx.array) -> bool:

@@ -26,7 +26,7 @@ from lion_ports.mlx.gradients import effective_gradients
 from lion_ports.mlx.groups import Group, Predicate, make_groups
 from lion_ports.mlx.rates import Rates
 from lion_ports.mlx.step import as_parameter, init_counters, init_slots, updated
-from lion_ports.mlx.trees import Slots, entries, known, replaced
+from lion_ports.mlx.trees import Leaf, Slots, entries, known, replaced
 
 # The arguments of Lion that LionConfig has by the same name.
 _SETTINGS = {field.name for field in fields(LionConfig)}
@@ -131,12 +131,18 @@ class Lion(Optimizer):
         Raises:
             DtypeError: a parameter is neither floating nor complex; then nothing is made.
         """
+        self._leaves(parameters)
+        self._initialized = True
+
+    def _leaves(self, parameters: Any) -> list[Leaf]:
+        """Path, parameter and slots, of which none is missing any more."""
         named = [(path, x) for path, x in tree_flatten(parameters) if isinstance(x, mx.array)]
         if mx.float64 in [compute_dtype(x.dtype, path) for path, x in named]:
             self._rates.use_float64()
-        for path, x, slots in entries(parameters, self.state):
+        leaves = list(entries(parameters, self.state))
+        for path, x, slots in leaves:
             init_slots(x, slots, self.group_of(path, x).config)
-        self._initialized = True
+        return leaves
 
     @property
     def state(self) -> Any:
@@ -183,10 +189,10 @@ class Lion(Optimizer):
         ``gradient_accumulation_steps`` the tree has every parameter that is in the state.
         """
         tree = tree_map(lambda g, x: x, gradients, parameters)
-        self.init(tree)
+        leaves = self._leaves(tree)
         if self._config.gradient_accumulation_steps > 1:
             tree = known(parameters, self.state)  # an earlier micro-step may have had others
-        leaves = list(entries(tree, self.state))
+            leaves = self._leaves(tree)
         xs = {path: x for path, x, _ in leaves}
         slots = {path: slots for path, _, slots in leaves}
         gs = {path: g for path, g in tree_flatten(gradients) if g is not None}

@@ -7,6 +7,8 @@ import mlx.core as mx
 from mlx.utils import tree_map_with_path
 
 Slots = dict[str, mx.array]
+Leaf = tuple[str, mx.array, Slots]
+"""Dotted path, parameter and slots."""
 
 RESERVED = ("step", "learning_rate", "lion")
 """Keys of the state that are no parameters."""
@@ -17,8 +19,8 @@ def slot_key(name: str) -> str:
     return f"parameter:{name}" if name in RESERVED else name
 
 
-def entries(tree: Any, state: Any, path: str = "") -> Iterator[tuple[str, mx.array, Slots]]:
-    """Path, array and slots of every array in a tree; the state grows to the tree's shape."""
+def entries(tree: Any, state: Any, path: str = "") -> Iterator[Leaf]:
+    """Every array in a tree with its slots; the state grows to the tree's shape."""
     if isinstance(tree, dict):
         for name, child in tree.items():
             beside = state.setdefault(name if path else slot_key(name), _like(child))

@@ -47,6 +47,7 @@ def test_a_run_goes_on_from_safetensors(option, tmp_path):
     first, optimizer = model(), Lion(**{"learning_rate": 0.5, **OPTIONS[option]})
     for seed in range(4):
         optimizer.update(first, gradients(seed))
+    optimizer.groups[0].learning_rate = 0.25  # which the fresh one does not know
     second, other = model(), Lion(**{"learning_rate": 0.5, **OPTIONS[option]})
     second.update(saved_and_loaded(first.parameters(), tmp_path / "model.safetensors"))
     other.state = saved_and_loaded(optimizer.state, tmp_path / "optimizer.safetensors")
