@@ -47,9 +47,9 @@ def release_gradients(optimizer: Lion, *, local_gradients: bool = False) -> "Gra
     problems = _looking_ahead(optimizer.config)
     if not local_gradients and _may_be_replicated(optimizer):
         problems.append(
-            "each of several processes would update by its own gradients, and their parameters part; "
-            "use fully_shard in place of DistributedDataParallel, or give local_gradients=True if "
-            "they share no gradients"
+            "each of several processes would update by its own gradients, and their parameters "
+            "part; use fully_shard in place of DistributedDataParallel, or give "
+            "local_gradients=True if they share no gradients"
         )
     if problems:
         raise ConfigError(*problems)

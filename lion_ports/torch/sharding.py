@@ -88,9 +88,12 @@ def whole(tensor: Tensor) -> Tensor:
 
 
 def placed(tensor: Tensor, like: Tensor) -> Tensor:
-    """A whole tensor as a DTensor with the placements of ``like``, if that is one."""
+    """A whole tensor, which every rank has, as a DTensor placed as ``like``, if that is one."""
     if not is_dtensor(like):
         return tensor
-    from torch.distributed.tensor import distribute_tensor
+    from torch.distributed.tensor import DTensor, Replicate
 
-    return distribute_tensor(tensor.to(like.device), like.device_mesh, like.placements)
+    # distribute_tensor would refuse what fully_shard makes of tensor parallelism.
+    everywhere = [Replicate()] * like.device_mesh.ndim
+    replica = DTensor.from_local(tensor.to(like.device), like.device_mesh, everywhere)
+    return replica.redistribute(placements=like.placements)

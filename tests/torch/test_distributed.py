@@ -42,12 +42,27 @@ def test_replicas_do_not_release_gradients_that_are_averaged_later(data_parallel
 
 
 def test_placements_of_dtensors_do_not_change_the_result(dtensors, bits):
-    for cells in dtensors:
-        for cell in cells.values():
-            alone = cell.pop("alone")
-            assert len(cell) == 6
-            for found in cell.values():
-                assert bits(found) == bits(alone)
+    for found in dtensors:
+        for cell in found["placements"].values():
+            assert len(cell) == 7
+            assert all(bits(one) == bits(cell["alone"]) for one in cell.values())
+
+
+def test_a_gradient_that_is_not_finite_on_one_shard_stops_all(dtensors):
+    for found in dtensors:
+        skipped = {
+            name: {one["skipped"] for one in cell.values()}
+            for name, cell in found["placements"].items()
+        }
+        assert skipped["skip"] == skipped["dynamic"] == {1}
+        assert skipped["plain"] == {0}
+
+
+def test_fsdp2_over_tensor_parallelism(dtensors, bits):
+    for found in dtensors:
+        cell = found["hybrid"]
+        assert bits(cell["hybrid"]) == bits(cell["alone"])
+        assert bits(cell["imported"]) == bits(cell["alone"])
 
 
 @pytest.fixture

@@ -101,6 +101,17 @@ def test_a_parameter_without_a_gradient_has_a_momentum_of_zeros(parameter):
     assert (m.dtype, m.tolist()) == (np.float32, [0.0])
 
 
+def test_what_was_not_saved_begins_anew(bits):
+    model, other = make_model(), make_model()
+    plain, averaging = Lion(model.parameters()), Lion(other.parameters(), ema_decay=0.9)
+    train(model, plain, range(2))
+    train(other, averaging, range(3))
+    import_state(export_state(model, plain), other, averaging)
+    assert averaging.param_groups[0]["count"] == 2
+    for p, q in zip(model.parameters(), other.parameters(), strict=True):
+        assert bits([q, averaging.state[q]["average"]]) == bits([p, p])
+
+
 def test_complex_parameters(bits):
     runs = []
     for _ in range(2):

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from common import full
+from hybrid import hybrid_results
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
 
@@ -94,7 +95,10 @@ def results(name, mesh):
 
 if __name__ == "__main__":
     dist.init_process_group("gloo")
-    mesh = init_device_mesh("cpu", (2, 2))
-    found = {name: results(name, mesh) for name in (*SETTINGS, *BFLOAT16)}
+    mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("data", "tensor"))
+    found = {
+        "placements": {name: results(name, mesh) for name in (*SETTINGS, *BFLOAT16)},
+        "hybrid": hybrid_results(mesh),
+    }
     torch.save(found, Path(sys.argv[1]) / f"rank{dist.get_rank()}.pt")
     dist.destroy_process_group()
