@@ -133,14 +133,13 @@ def run(
     """Run the cases on one or more implementations, each in a process of its own."""
     from lion_ports.conformance.adapters import TargetError, find
     from lion_ports.conformance.cases import select
-    from lion_ports.conformance.report import write_json
+    from lion_ports.conformance.report import as_dict, write_beside
     from lion_ports.conformance.runner import run as run_cases
 
     cases = select(patterns)
     if idle := [pattern for pattern in patterns if not select((pattern,))]:
         _refuse(f"no case matches {', '.join(idle)}; 'lion-conformance list' shows the cases")
-    if json_path is not None and not json_path.absolute().parent.is_dir():
-        _refuse(f"--json {json_path}: there is no such folder; make it first")
+    _refuse_missing_folder(json_path)
     reports = []
     try:
         for impl in impls:
@@ -157,8 +156,59 @@ def run(
     except TargetError as error:
         _refuse(str(error))
     if json_path is not None:
-        write_json(json_path, reports)
+        write_beside(json_path, as_dict(reports))
     if not all(report.conforms for report in reports):
+        sys.exit(1)
+
+
+@main.command()
+@click.option("--impl", "impls", multiple=True, help="Default: the four of lion_ports.")
+@click.option(
+    "--level", type=click.Choice(["bitwise", "faithful"]), default="bitwise", show_default=True
+)
+@click.option(
+    "--json",
+    "json_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the table as JSON.",
+)
+def options(impls: tuple[str, ...], level: Any, json_path: Path | None) -> None:
+    """Which options each implementation offers, by running the cases of each.
+
+    Exit status 1: some option is missing or wrong somewhere.
+    """
+    from lion_ports.conformance.adapters import TargetError, find
+    from lion_ports.conformance.options import all_options, as_dict, offered, verdict
+    from lion_ports.conformance.report import write_beside
+
+    _refuse_missing_folder(json_path)
+    impls = impls or tuple(name for name in _DEFAULT if _installed(name))
+    table = all_options()
+    try:
+        for impl in impls:
+            find(impl, {}, {})
+        count = len({case.id for option in table for case in option.cases})
+        with _Progress("options", count * len(impls)) as advance:
+            reports = offered(table, impls, level, lambda result: advance())
+    except TargetError as error:
+        _refuse(str(error))
+    if json_path is not None:
+        write_beside(json_path, as_dict(table, reports, level))
+    wide = max(len(option.name) for option in table)
+    columns = {impl: max(len(impl), len("UNSUPPORTED")) for impl in impls}
+    heads = "  ".join(f"{impl:{width}}" for impl, width in columns.items())
+    click.secho(f"{'option':{wide}}  {'rules':12}  {heads}  cases", bold=True)
+    everywhere = True
+    for option in table:
+        cells = {impl: verdict(option, report) for impl, report in reports.items()}
+        good = all(cell == "yes" for cell in cells.values())
+        everywhere = everywhere and good
+        words = "  ".join(f"{cells[impl]:{width}}" for impl, width in columns.items())
+        more = f" and {len(option.cases) - 1} more" if len(option.cases) > 1 else ""
+        ids = option.cases[0].id + more if option.cases else ""
+        rules = ", ".join(option.rules[:2]) + ("..." if len(option.rules) > 2 else "")
+        click.secho(f"{option.name:{wide}}  {rules:12}  {words}  {ids}", fg=None if good else "red")
+    if not everywhere:
         sys.exit(1)
 
 
@@ -168,6 +218,11 @@ def _installed(name: str) -> bool:
     package = name.partition("+")[0]
     needed = {"numpy": ["numpy"], "jax": ["jax", "optax"]}.get(package, [package])
     return all(importlib.util.find_spec(module) is not None for module in needed)
+
+
+def _refuse_missing_folder(json_path: Path | None) -> None:
+    if json_path is not None and not json_path.absolute().parent.is_dir():
+        _refuse(f"--json {json_path}: there is no such folder; make it first")
 
 
 def _refuse(sentence: str) -> None:

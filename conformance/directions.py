@@ -42,7 +42,8 @@ def direction_branches(c: Array, band: Array, rule: Rule, u: float) -> Branches:
     if rule.nonlinearity == "sign":
         near = (np.abs(c) <= band) & (band > 0)
         return {s: Branch(near | (np.sign(c) == s), float(s), float(s)) for s in (-1, 0, 1)}
-    v, off = rule.steepness * c, rule.steepness * band + K_FUNCTION * u * np.abs(rule.steepness * c)
+    v = rule.steepness * c
+    off = np.where(np.isfinite(v), rule.steepness * band + K_FUNCTION * u * np.abs(v), 0)
     if rule.nonlinearity == "tanh":
         low = np.maximum(np.tanh(v - off) - K_FUNCTION * u * (v - off != 0), -1)
         high = np.minimum(np.tanh(v + off) + K_FUNCTION * u * (v + off != 0), 1)

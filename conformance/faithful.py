@@ -115,7 +115,8 @@ class _Faithful:
         assert before.average is not None
         low, high = average_range(before.average.astype(np.float64), x, decay, u)
         if overwrite:  # the parameter is the average, rounded
-            rounding = np.abs(x) * float(_eps(x1.dtype))
+            storage = ml_dtypes.finfo(x1.dtype)
+            rounding = np.abs(x) * float(storage.eps) + float(storage.smallest_subnormal)
             low, high = x - rounding, x + rounding
         if after.average is not None:
             came = reals(after.average[name])
@@ -134,6 +135,3 @@ class _Faithful:
     ) -> Finding:
         return found(what, self._trial, self._observed, i, name, at, allowed, came[at])
 
-
-def _eps(dtype: Any) -> Any:
-    return ml_dtypes.finfo(dtype).eps

@@ -28,10 +28,10 @@ def as_dict(reports: Sequence[Report]) -> dict[str, Any]:
     }
 
 
-def write_json(path: Path, reports: Sequence[Report]) -> None:
-    """Write the report, whole or not at all."""
+def write_beside(path: Path, content: dict[str, Any]) -> None:
+    """Write JSON, whole or not at all."""
     beside = path.with_name(path.name + ".part")
-    beside.write_text(json.dumps(as_dict(reports), indent=1) + "\n")
+    beside.write_text(json.dumps(content, indent=1) + "\n")
     beside.replace(path)
 
 

@@ -12,6 +12,7 @@ from lion_ports.config import LionConfig
 from lion_ports.conformance.adapters.target import Adapter, Target, TargetError, settings_of
 from lion_ports.conformance.bits import DTYPES
 from lion_ports.conformance.protocol import Arrays, UnsupportedError
+from lion_ports.mlx.arithmetic import compute_dtype
 from lion_ports.mlx.state import export_state, from_numpy, import_state, to_numpy
 from lion_ports.state import PortableState
 
@@ -39,6 +40,7 @@ class Mlx:
             raise UnsupportedError("float64, which MLX has on the cpu alone")
         settings = dict(settings)
         self._momentum_dtype = settings.get("momentum_dtype")
+        self._averages = settings.get("ema_decay") is not None
         if mask is not None:
             settings["mask"] = lambda path, parameter: mask[path]
         self._optimizer = self._target.make(names={"lr": "learning_rate"}, **settings)
@@ -88,9 +90,14 @@ class Mlx:
         return found
 
     def average(self) -> dict[str, NDArray[Any]] | None:
-        """The averages in the optimizer's state, if it has any."""
-        slots = {name: self._optimizer.state.get(name, {}) for name in self._params}
-        return {n: to_numpy(s["average"]) for n, s in slots.items() if "average" in s} or None
+        """The averages in the optimizer's state: the parameters themselves before there are any."""
+        if not self._averages:
+            return None
+        found = {}
+        for name, x in self._params.items():
+            wide = x if x.dtype == mx.complex64 else x.astype(compute_dtype(x.dtype))
+            found[name] = to_numpy(self._optimizer.state.get(name, {}).get("average", wide))
+        return found
 
     def _storage(self, dtype: Any) -> Any:
         """Of a momentum that has not been made yet."""
