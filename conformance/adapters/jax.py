@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from lion_ports.config import LionConfig
 from lion_ports.conformance.adapters.target import Adapter, Target, TargetError, settings_of
 from lion_ports.conformance.protocol import Arrays, UnsupportedError
+from lion_ports.errors import StateError
+from lion_ports.jax import LionState, export_state, import_state
+from lion_ports.state import PortableState
 
 # What optax calls the settings of the specification.
 _NAMES = {"lr": "learning_rate", "momentum_dtype": "mu_dtype"}
@@ -34,12 +37,12 @@ class Optax:
 
     def __init__(self, target: Target) -> None:
         self._target = target
-        self._ours = target.module.startswith("lion_ports")
 
     def construct(self, params: Arrays, settings: Mapping[str, Any], mask: Any) -> None:
         """Make the transform; JAX needs its x64 mode for float64."""
         self._x64 = any(x.dtype in (np.float64, np.complex128) for x in params.values())
         settings = dict(settings)
+        self._scheduled = callable(settings["lr"])
         if "betas" in settings and "betas" not in self._target.rename:
             settings["b1"], settings["b2"] = settings.pop("betas")
         if mask is not None:
@@ -50,23 +53,28 @@ class Optax:
             self._state = self._init(self._params)
 
     def _build(self, settings: dict[str, Any]) -> None:
+        if self._target.ours and "ema_overwrite_every" in settings:
+            raise UnsupportedError("option ema_overwrite_every")  # only fused_lion can
         lr = settings.pop("lr")
 
         def transform(learning_rate: Any) -> Any:
             return self._target.make(names=_NAMES, lr=learning_rate, **settings)
 
-        transform(lr)  # with the number itself, which the transform may want to check
-        # Without a dtype it would take that of the gradients, bfloat16 or complex.
-        dtype = jnp.float64 if self._x64 else jnp.float32
-        optimizer = optax.inject_hyperparams(transform, hyperparam_dtype=dtype)(learning_rate=lr)
+        optimizer = transform(lr)  # with the number itself, which the transform may want to check
+        if not self._scheduled:
+            # Without a dtype it would take that of the gradients, bfloat16 or complex.
+            dtype = jnp.float64 if self._x64 else jnp.float32
+            inject = optax.inject_hyperparams(transform, hyperparam_dtype=dtype)
+            optimizer = inject(learning_rate=lr)
 
         def step(params: Any, grads: Any, state: Any, lr: Any) -> Any:
-            state = state._replace(hyperparams={**state.hyperparams, "learning_rate": lr})
+            if not self._scheduled:
+                state = state._replace(hyperparams={**state.hyperparams, "learning_rate": lr})
             updates, state = optimizer.update(grads, state, params)
             return optax.apply_updates(params, updates), state
 
         self._init = optimizer.init
-        self._step = jax.jit(step)
+        self._step: Any = jax.jit(step)
 
     def start(
         self, params: Arrays, config: LionConfig, mask: Any = None, *, defaults: bool = False
@@ -76,7 +84,7 @@ class Optax:
 
     def step(self, grads: Mapping[str, NDArray[Any] | None], lr: float) -> None:
         """Make one update."""
-        if not self._ours and any(g is None for g in grads.values()):
+        if not self._target.ours and any(g is None for g in grads.values()):
             raise UnsupportedError("a parameter without a gradient")
         with jax.enable_x64(self._x64):
             gs = {n: None if g is None else jnp.asarray(g) for n, g in grads.items()}
@@ -92,14 +100,32 @@ class Optax:
         tree = _like(self._state, self._params)
         return None if tree is None else _arrays(tree)
 
-    def load(self, params: Arrays, momentum: Arrays) -> None:
-        """Go on from this state, put where ``momentum`` finds it."""
-        if _like(self._state, self._params) is None:
-            raise UnsupportedError("load")
+    def average(self) -> dict[str, NDArray[Any]] | None:
+        """The averages in the state of a lion_ports transform that keeps them."""
+        states = jax.tree.leaves(self._state, is_leaf=lambda node: isinstance(node, LionState))
+        found = [s.average for s in states if isinstance(s, LionState) and s.average is not None]
+        return _arrays(found[0]) if found else None
+
+    def save(self) -> Any:
+        """Parameters and the whole state, as NumPy arrays."""
+        return jax.tree.map(np.array, (self._params, self._state))
+
+    def restore(self, saved: Any) -> None:
+        """Go on from what ``save`` gave."""
         with jax.enable_x64(self._x64):
-            self._params = {n: jnp.asarray(x) for n, x in params.items()}
-            placed = {n: jnp.asarray(m) for n, m in momentum.items()}
-            self._state = _replaced(self._state, self._params, placed)
+            self._params, self._state = jax.tree.map(jnp.asarray, saved)
+
+    def export(self) -> PortableState:
+        """The state as L-030 has it."""
+        try:
+            return export_state(self._params, self._state)
+        except StateError as error:
+            raise UnsupportedError("portable state") from error
+
+    def adopt(self, state: PortableState) -> None:
+        """Go on from such a state."""
+        with jax.enable_x64(self._x64):
+            self._params, self._state = import_state(state, self._params, self._state)
 
 
 class Fused(Optax):
@@ -107,10 +133,16 @@ class Fused(Optax):
 
     def _build(self, settings: dict[str, Any]) -> None:
         optimizer = self._target.make(names=_NAMES, **settings)
+        # What is donated to a step that raises is gone.
+        donated = () if settings.get("nonfinite") == "raise" else (0, 2)
+
+        def step(params: Any, grads: Any, state: Any, lr: Any) -> Any:
+            return optimizer.step(params, grads, state, None if self._scheduled else lr)
+
         self._init = optimizer.init
-        self._step = optimizer.step
+        self._step = step
         if not self._target.spec.endswith("+eager"):
-            self._step = jax.jit(optimizer.step, donate_argnums=(0, 2))
+            self._step = jax.jit(step, donate_argnums=donated)
 
 
 def _like(state: Any, params: dict[str, Any]) -> Any:
@@ -122,21 +154,6 @@ def _like(state: Any, params: dict[str, Any]) -> Any:
     if isinstance(state, tuple):
         return next((t for t in (_like(s, params) for s in state) if t is not None), None)
     return None
-
-
-def _replaced(state: Any, params: dict[str, Any], momentum: dict[str, Any]) -> Any:
-    """The state with that dict replaced."""
-    wanted = _like(state, params)
-
-    def replace(node: Any) -> Any:
-        if node is wanted:
-            return momentum
-        if isinstance(node, tuple):
-            parts = [replace(part) for part in node]
-            return type(node)(*parts) if hasattr(node, "_fields") else tuple(parts)
-        return node
-
-    return replace(state)
 
 
 def _arrays(tree: dict[str, Any]) -> dict[str, NDArray[Any]]:
