@@ -101,7 +101,7 @@ def make_groups(
     Raises:
         ConfigError: one message with the problems of all of them (L-020).
     """
-    groups = list(groups)
+    groups = list(groups or ())
     problems = [f"groups[{i}]: {p}" for i, own in enumerate(groups) for p in _problems(own)]
     own = [dict(group) if isinstance(group, Mapping) else {} for group in groups]
     labelled = {"": settings} | {f"groups[{i}]: ": _merged(settings, g) for i, g in enumerate(own)}

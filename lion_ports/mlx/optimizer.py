@@ -119,6 +119,8 @@ class Lion(Optimizer):
     ) -> None:
         chosen = {name: value for name, value in locals().items() if name in _SETTINGS}
         super().__init__()
+        if mask is not None and not callable(mask):
+            raise ConfigError(f"mask = {mask!r} is not a function (path, parameter) -> bool")
         self._mask = mask
         self._rates = Rates(self)
         self.groups = make_groups({"lr": learning_rate, **chosen}, groups, self._rates)
@@ -189,7 +191,8 @@ class Lion(Optimizer):
         ``gradient_accumulation_steps`` the tree has every parameter that is in the state.
         """
         tree = tree_map(lambda g, x: x, gradients, parameters)
-        leaves = self._leaves(tree)
+        present = tree_map(lambda g, x: None if g is None else x, gradients, parameters)
+        leaves = self._leaves(present)
         if self._config.gradient_accumulation_steps > 1:
             tree = known(parameters, self.state)  # an earlier micro-step may have had others
             leaves = self._leaves(tree)

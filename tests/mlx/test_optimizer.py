@@ -4,6 +4,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
 import pytest
+from mlx.utils import tree_flatten
 
 from lion_ports import ConfigError, DtypeError, NonFiniteError
 from lion_ports.mlx import Lion
@@ -103,8 +104,20 @@ def test_integers_are_refused_before_anything_is_made():
     assert sorted(optimizer.state) == ["learning_rate", "step"]
 
 
+def test_a_whole_module_without_gradients_needs_no_state():
+    model = nn.Sequential(nn.QuantizedLinear(64, 64), nn.Linear(64, 1))
+    before, optimizer = mx.array(model.layers[1].bias), Lion(0.5)
+    optimizer.update(model, {"layers": [None, {"weight": None, "bias": mx.ones(1)}]})
+    assert mx.array_equal(model.layers[1].bias, before - 0.5)
+    assert [path for path, _ in tree_flatten(optimizer.state) if "m" in path.split(".")] == [
+        "layers.1.bias.m"
+    ]
+
+
 def test_bad_settings_are_refused_together():
     with pytest.raises(ConfigError, match="'weight_decy'; did you mean 'weight_decay'"):
         Lion(weight_decy=0.1)
+    with pytest.raises(ConfigError, match="mask = True is not a function"):
+        Lion(mask=True)
     with pytest.raises(ConfigError, match=r"2 problems: .*lr = -1.*cautious_cap = 0\.5"):
         Lion(-1, cautious=True, cautious_cap=0.5)

@@ -136,7 +136,8 @@ def test_large_parameters(dtype, option):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_every_option_of_large_parameters(dtype, option):
-    replay(dtype, option, shapes=LARGE)
+def test_every_option_of_large_parameters(dtype, option, compiled):
+    replay(dtype, option, shapes=LARGE, compiled=compiled)
