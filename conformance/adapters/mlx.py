@@ -38,6 +38,8 @@ class Mlx:
         on_gpu = mx.default_device() == mx.Device(mx.gpu)
         if on_gpu and any(x.dtype == np.float64 for x in params.values()):
             raise UnsupportedError("float64, which MLX has on the cpu alone")
+        if self._target.compiled and settings.get("nonfinite") == "raise":
+            raise UnsupportedError("nonfinite='raise' inside mx.compile, which hides all values")
         settings = dict(settings)
         self._momentum_dtype = settings.get("momentum_dtype")
         self._averages = settings.get("ema_decay") is not None
