@@ -29,11 +29,15 @@ def dtensors(worker, tmp_path_factory):
     return [torch.load(folder / f"rank{rank}.pt") for rank in range(4)]
 
 
-@pytest.mark.parametrize("way", ["ddp", "fsdp2", "released", "fsdp2, imported"])
-def test_two_processes_train_as_one(data_parallel, way, bits):
+def test_two_processes_train_as_one(data_parallel, bits):
+    """And so does another model with the exported state of theirs."""
     for cells in data_parallel:
         for name in SETTINGS:
-            assert bits(cells[name][way]) == bits(cells[name]["alone"])
+            cell = {way: bits(one) for way, one in cells[name].items()}
+            ways = ["alone", "ddp", "fsdp2", "fsdp2, imported", "released", "released, imported"]
+            assert sorted(cell) == ways
+            for way in ways:
+                assert cell[way] == cell["alone"], (name, way)
 
 
 def test_replicas_do_not_release_gradients_that_are_averaged_later(data_parallel):
@@ -56,6 +60,13 @@ def test_a_gradient_that_is_not_finite_on_one_shard_stops_all(dtensors):
         }
         assert skipped["skip"] == skipped["dynamic"] == {1}
         assert skipped["plain"] == {0}
+
+
+def test_a_grad_scaler_skips_on_all_shards(dtensors, bits):
+    first, skipped, scale = dtensors[0]["scaled"]
+    assert (skipped, scale) == (1, 2.0)
+    assert any((p != 1).any() for p in first)
+    assert all(bits(found["scaled"]) == bits([first, 1, 2.0]) for found in dtensors)
 
 
 def test_fsdp2_over_tensor_parallelism(dtensors, bits):

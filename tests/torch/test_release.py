@@ -120,6 +120,23 @@ def test_a_removed_release_leaves_gradients_to_step():
     assert p.item() == 0.5
 
 
+def test_a_release_goes_on_after_loading(bits):
+    """load_state_dict makes new groups."""
+    runs = []
+    for release in (False, True):
+        model = make_model()
+        optimizer = Lion(model.parameters(), lr=0.5)
+        if release:
+            release_gradients(optimizer)
+        train(model, optimizer, steps=1)
+        state = optimizer.state_dict()
+        state["param_groups"][0]["lr"] = 0.01
+        optimizer.load_state_dict(state)
+        train(model, optimizer)
+        runs.append([list(model.parameters()), optimizer.state_dict()])
+    assert bits(runs[0]) == bits(runs[1])
+
+
 def test_parameters_added_later_are_updated_by_step(parameter):
     p, late = torch.nn.Parameter(torch.ones(1)), parameter(1.0)
     optimizer = Lion([p], lr=0.25)

@@ -16,7 +16,7 @@ from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distrib
 from lion_ports.torch import Lion
 
 SHAPES = [(5, 3), (1, 4), (2, 1), (0, 3), (4, 4)]
-STEPS = 4
+STEPS = 3
 PLACEMENTS = {
     "shard0": [Replicate(), Shard(0)],
     "shard-last": [Replicate(), Shard(-1)],
@@ -93,12 +93,27 @@ def results(name, mesh):
     return found | {"partial": run(name, shard, halve)}
 
 
+def scaled(mesh):
+    """Parameters, skipped steps and scale of a GradScaler, one shard of a gradient overflowing."""
+    xs = [torch.ones(shape) for shape in SHAPES]
+    params = [torch.nn.Parameter(distribute_tensor(x, mesh, [Replicate(), Shard(0)])) for x in xs]
+    optimizer, scaler = Lion(params, lr=0.25), torch.amp.GradScaler("cpu", init_scale=4.0)
+    for step in range(STEPS):
+        scaler.scale(torch.ones(()))
+        for p, g in zip(params, gradients(step, "skip"), strict=True):
+            p.grad = distribute_tensor(g, mesh, [Replicate(), Shard(0)])
+        scaler.step(optimizer)
+        scaler.update()
+    return [full(p) for p in params], optimizer.skipped, scaler.get_scale()
+
+
 if __name__ == "__main__":
     dist.init_process_group("gloo")
     mesh = init_device_mesh("cpu", (2, 2), mesh_dim_names=("data", "tensor"))
     found = {
         "placements": {name: results(name, mesh) for name in (*SETTINGS, *BFLOAT16)},
         "hybrid": hybrid_results(mesh),
+        "scaled": scaled(mesh),
     }
     torch.save(found, Path(sys.argv[1]) / f"rank{dist.get_rank()}.pt")
     dist.destroy_process_group()
