@@ -11,9 +11,9 @@ import mlx.core as mx
 from lion_ports.config import LOSS_SCALE_MAX, LOSS_SCALE_MIN, LionConfig
 from lion_ports.errors import ConfigError, NonFiniteError
 from lion_ports.mlx.arithmetic import as_reals, as_stored, compute_dtype, select, total, widen
+from lion_ports.mlx.trees import Slots
 
 Arrays = Mapping[str, mx.array]
-Slots = dict[str, mx.array]
 
 
 class Due(NamedTuple):

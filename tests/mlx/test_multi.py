@@ -47,6 +47,8 @@ def test_it_is_lion_alone_on_the_same_parameters():
         lion.update(alone, ones())
     for one, other in zip(network.layers, alone.layers, strict=True):
         assert mx.array_equal(one.weight, other.weight)
+    with optimizer.optimizers[0].averaged(network), lion.averaged(alone):
+        assert mx.array_equal(network.layers[0].weight, alone.layers[0].weight)
 
 
 def test_the_learning_rate_reaches_all():
