@@ -1,47 +1,37 @@
-"""What is done to the gradients before the update: L-024, L-025, L-026, L-027, L-018."""
+"""What is done to the gradients before the update: L-024, L-019, L-025, L-026, L-027, L-018."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from lion_ports.config import Rule, Scalars
+from lion_ports.errors import DtypeError
 from lion_ports.torch.arithmetic import as_reals, compute_dtype, scalar, widen
-from lion_ports.torch.sharding import total
+from lion_ports.torch.jobs import Job
+from lion_ports.torch.sharding import local, total
+
+# Names and parameters that have a gradient.
+Named = list[tuple[str, Any]]
 
 
-class Job(NamedTuple):
-    """One parameter in one step: its tensors on this rank, and the settings of its group.
+def refuse_sparse(named: Named) -> None:
+    """Raise a DtypeError if a gradient is sparse."""
+    for name, p in named:
+        if p.grad.is_sparse:
+            raise DtypeError(
+                f"the gradient of {name} is sparse, and Lion moves every element by its "
+                "momentum; use dense gradients, as by nn.Embedding(..., sparse=False)."
+            )
 
-    ``like`` is the parameter itself, of which ``x`` is the local part. What belongs to an option
-    that is off is None.
-    """
 
-    like: Tensor
-    x: Tensor
-    g: Tensor | None
-    m: Tensor
-    scalars: Scalars
-    rule: Rule
-    maximize: bool = False
-    unscale: float | Tensor | None = None
-    clipvalue: float | None = None
-    clipnorm: float | None = None
-    grad_sum: Tensor | None = None
-    average: Tensor | None = None
-    ema_decay: float = 0.0
-    overwrite: bool = False
-
-    @property
-    def plain(self) -> bool:
-        """Whether the update takes the gradient as it was given."""
-        return (
-            self.unscale is None
-            and self.grad_sum is None
-            and self.clipvalue is None
-            and self.clipnorm is None
-        )
+def nonfinite(named: Named) -> list[str]:
+    """Names of the parameters whose gradient is not finite (L-019)."""
+    if not named:
+        return []
+    counts = [total((~local(p.grad, p).isfinite()).sum(), p) for _, p in named]
+    found = torch.stack([count.to(counts[0].device) for count in counts]).tolist()
+    return [name for (name, _), count in zip(named, found, strict=True) if count]
 
 
 def accumulate_(jobs: list[Job]) -> None:
@@ -69,18 +59,19 @@ def effective_gradients(
         together = torch.stack([s.to(device=device, dtype=widest) for s in squares]).sum()
         factor = clip_factor(together, global_clipnorm)
     for job in jobs:
-        if job.plain and factor is None:
+        settings = job.settings
+        if factor is None and _as_given(job):
             assert job.g is not None
-            yield job, -job.g if job.maximize else job.g
+            yield job, -job.g if settings.maximize else job.g
             continue
         g = _mean(job, steps)
-        if job.clipvalue is not None:
-            g = clipped_value(g, job.clipvalue)
+        if settings.clipvalue is not None:
+            g = clipped_value(g, settings.clipvalue)
+        elif settings.clipnorm is not None:
+            g = g * clip_factor(squared_norm(g, job.like), settings.clipnorm)
         elif factor is not None:
             g = g * scalar(factor, g)
-        elif job.clipnorm is not None:
-            g = g * clip_factor(squared_norm(g, job.like), job.clipnorm)
-        g = -g if job.maximize else g  # L-018
+        g = -g if settings.maximize else g  # L-018
         yield job, torch.view_as_complex(g) if job.x.is_complex() else g
 
 
@@ -105,11 +96,18 @@ def clip_factor(squared: Tensor, bound: float) -> Tensor:
     return torch.div(scalar(bound, squared), squared.sqrt().clamp(min=bound))
 
 
+def _as_given(job: Job) -> bool:
+    """Whether no option changes the gradient, but for its sign."""
+    settings = job.settings
+    options = (settings.unscale, settings.clipvalue, settings.clipnorm, job.grad_sum)
+    return all(option is None for option in options)
+
+
 def _unscaled(job: Job) -> Tensor:
     """In the compute dtype of its parameter (L-005), a complex gradient as pairs."""
     assert job.g is not None
     g = widen(as_reals(job.g), compute_dtype(job.x.dtype))
-    return g if job.unscale is None else unscaled(g, job.unscale)
+    return g if job.settings.unscale is None else unscaled(g, job.settings.unscale)
 
 
 def _mean(job: Job, steps: int) -> Tensor:

@@ -1,6 +1,6 @@
 """Lion as a ``torch.optim.Optimizer``."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from itertools import chain
@@ -10,25 +10,22 @@ import torch
 from torch import Tensor
 
 from lion_ports.config import (
-    LOSS_SCALE_INITIAL,
-    LOSS_SCALE_MAX,
-    LOSS_SCALE_MIN,
     Decay,
     LionConfig,
     LossScale,
     MomentumDtype,
     Nonfinite,
     Nonlinearity,
-    Rule,
-    Scalars,
     known_settings,
     misspelt,
     scheduled,
 )
-from lion_ports.errors import ConfigError, DtypeError, NonFiniteError
+from lion_ports.errors import ConfigError, NonFiniteError
+from lion_ports.torch import counters
 from lion_ports.torch.arithmetic import as_reals, compute_dtype, narrow
-from lion_ports.torch.gradients import Job, accumulate_
-from lion_ports.torch.sharding import local, total
+from lion_ports.torch.gradients import Named, accumulate_, nonfinite, refuse_sparse
+from lion_ports.torch.jobs import Job, init_slots, job_of, settings_of
+from lion_ports.torch.sharding import local
 from lion_ports.torch.step import update_
 
 # Settings of the optimizer as a whole; all others may differ from group to group.
@@ -39,9 +36,6 @@ _WIDE = {
     "gradient_accumulation_steps",
     "global_clipnorm",
 }
-# Parameters that have a gradient, and their groups.
-Pairs = list[tuple[Any, dict[str, Any]]]
-
 _SETTINGS = [field.name for field in fields(LionConfig)]
 _SCHEDULABLE = ("lr", "weight_decay")
 
@@ -176,14 +170,7 @@ class Lion(torch.optim.Optimizer):
         group["lr_peak"] = config.lr_peak
         if not isinstance(group["lr"], Tensor) and hasattr(group["lr"], "item"):
             group["lr"] = group["lr"].item()  # a scalar of another framework
-        group.setdefault("count", torch.tensor(0))
-        # Counters of the optimizer as a whole; all groups hold the same.
-        first = self.param_groups[0]
-        for name, value in (("skipped", 0), ("micro", 0), ("good_steps", 0)):
-            group.setdefault(name, first.get(name, torch.tensor(value)).clone())
-        if config.dynamic:
-            usual = torch.tensor(LOSS_SCALE_INITIAL)
-            group.setdefault("loss_scale", first.get("loss_scale", usual).clone())
+        counters.complete(self.param_groups, config)
 
     @property
     def skipped(self) -> int:
@@ -193,7 +180,7 @@ class Lion(torch.optim.Optimizer):
     @property
     def loss_scale(self) -> float:
         """What the loss is to be multiplied by (L-024)."""
-        return self._scale() or 1.0
+        return counters.loss_scale(self.param_groups, self.config) or 1.0
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -220,10 +207,16 @@ class Lion(torch.optim.Optimizer):
             p: the parameter.
             index: which of ``param_groups`` it is in.
         """
-        group = self.param_groups[index]
-        self._refuse_sparse([(p, group)])
+        group, slots = self.param_groups[index], self.state[p]
+        refuse_sparse([(name, q) for name, q in _with_gradients([group]) if q is p])
         self._schedule(index)
-        update_([self._job(p, group, self._unscale(), as_tensors=False)])
+        init_slots(p, slots, group, self.config)
+        settings = settings_of(group, self._unscale(), as_tensors=False)
+        update_([job_of(p, slots, settings)])
+
+    def init_state(self, p: Tensor, group: dict[str, Any]) -> None:
+        """Make what is missing in the state of a parameter of ``group``, as its first step does."""
+        init_slots(p, self.state[p], group, self.config)
 
     @torch.compiler.disable
     def _jobs(self, as_tensors: bool) -> tuple[list[Job], bool]:
@@ -232,86 +225,42 @@ class Lion(torch.optim.Optimizer):
         All that Python decides is decided here, outside of a compiled graph, which gets the scalars
         as tensors: no other learning rate, and no other weight decay, is a reason to compile again.
         """
-        groups = self.param_groups
-        pairs = [(p, group) for group in groups for p in group["params"] if p.grad is not None]
-        self._refuse_sparse(pairs)
+        groups, steps = self.param_groups, self.config.gradient_accumulation_steps
+        named = _with_gradients(groups)
+        refuse_sparse(named)
         unscale = self._unscale()  # before a dynamic scale changes
-        if self._left_out(pairs):
-            self._count("skipped")
+        if self._left_out(named):
+            counters.advance(groups, "skipped")
             return [], False
-        steps = self.config.gradient_accumulation_steps
-        complete = steps == 1 or self._count("micro") == steps
-        if steps > 1:
-            pairs = self._accumulating(pairs, complete)
-        if complete:
-            counting = [self._schedule(i) for i in range(len(groups))]
-        jobs = [self._job(p, group, unscale, as_tensors=as_tensors) for p, group in pairs]
-        if complete and all(counting):
-            self._count("count")
+        for group in groups:
+            for p in group["params"]:
+                if p.grad is not None:
+                    self.init_state(p, group)
+        complete = int(groups[0]["micro"]) + 1 >= steps
+        counts = [self._schedule(i) for i in range(len(groups))] if complete else []
+        jobs = []
+        for group in groups:
+            settings = settings_of(group, unscale, as_tensors=as_tensors)
+            for p in group["params"]:
+                slots = self.state.get(p, {})
+                if p.grad is not None and steps > 1:
+                    slots["seen"] += 1
+                if p.grad is not None or (complete and slots.get("seen", 0) > 0):
+                    jobs.append(job_of(p, slots, settings))
+        if not complete:
+            counters.advance(groups, "micro")
+        elif all(counts):
+            counters.advance(groups, "count")
+        if complete and steps > 1:
+            self._begin_window()
         return jobs, complete
 
-    def _job(self, p: Tensor, group: dict[str, Any], unscale: Any, *, as_tensors: bool) -> Job:
-        """The work on one parameter, and its state, which the first gradient makes (L-002)."""
-        state = self.state[p]
-        self.init_state(p, group)
-        scalars = (group[name] for name in ("lr", "weight_decay", "lr_peak"))
-        if as_tensors:
-            scalars = (None if s is None else _tensor(s) for s in scalars)
-        lr, wd, lr_peak = scalars
-        every = group["ema_overwrite_every"]
-        averages = group["ema_decay"] is not None
-        return Job(
-            p,
-            local(p),
-            None if p.grad is None else local(p.grad, p),
-            local(state["exp_avg"]),
-            Scalars(lr, *group["betas"], wd, lr_peak),
-            Rule(**{name: group[name] for name in Rule._fields}),
-            group["maximize"],
-            unscale,
-            group["clipvalue"],
-            group["clipnorm"],
-            local(state["grad_sum"]) if "grad_sum" in state else None,
-            local(state["average"]) if averages else None,
-            group["ema_decay"] or 0.0,
-            averages and every is not None and (int(group["count"]) + 1) % every == 0,
-        )
-
-    def init_state(self, p: Tensor, group: dict[str, Any]) -> None:
-        """Make what is missing in the state of a parameter of ``group``.
-
-        L-002, L-016, L-025, L-029: made from the parameter; what is complex stays complex.
-        """
-        state = self.state[p]
-        wide = p.dtype if p.is_complex() else compute_dtype(p.dtype)
-        if "exp_avg" not in state:
-            named = group["momentum_dtype"]
-            dtype = p.dtype if named is None or p.is_complex() else getattr(torch, named)
-            state["exp_avg"] = torch.zeros_like(p, dtype=dtype)
-        if group["ema_decay"] is not None and "average" not in state:
-            state["average"] = p.detach().to(wide, copy=True)
-        if self.config.gradient_accumulation_steps > 1 and "grad_sum" not in state:
-            state["grad_sum"] = torch.zeros_like(p, dtype=wide)
-            state["seen"] = torch.tensor(0)
-
-    def _accumulating(self, pairs: Pairs, complete: bool) -> Pairs:
-        """Count the gradients of a micro-step; the parameters that it concerns (L-025)."""
-        for p, group in pairs:
-            self.init_state(p, group)
-            self.state[p]["seen"] += 1
-        if not complete:
-            return pairs
-        self._count("micro", to=0)
-        states = [
-            (p, group, self.state[p])
-            for group in self.param_groups
-            for p in group["params"]
-            if p in self.state
-        ]
-        concerned = [(p, group) for p, group, state in states if state["seen"] > 0]
-        for _, _, state in states:
-            state["seen"].zero_()
-        return concerned
+    def _begin_window(self) -> None:
+        """Count micro-steps anew; the sums are cleared by the update (L-025)."""
+        counters.reset(self.param_groups, "micro")
+        for slots in self.state.values():
+            if "seen" in slots:
+                slots["seen"].zero_()
 
     def _schedule(self, index: int) -> bool:
         """Evaluate the schedules of a group at its count of updates (L-015).
@@ -328,70 +277,26 @@ class Lion(torch.optim.Optimizer):
             given[name] = group[name]
         return True
 
-    def _count(self, name: str, to: int | None = None) -> int:
-        """Advance a counter in all groups, or set it; its value in the first."""
-        for group in self.param_groups:
-            group[name].fill_(int(group[name]) + 1 if to is None else to)
-        return int(self.param_groups[0][name])
-
     def _unscale(self) -> float | Tensor | None:
         """What gradients are multiplied by before all else (L-024)."""
-        scale = self._scale()
+        scale = counters.loss_scale(self.param_groups, self.config)
         grad_scale: Tensor | None = getattr(self, "grad_scale", None)  # given by a GradScaler
         if grad_scale is not None:
             return grad_scale.double().reciprocal() / (scale or 1.0)
         return None if scale is None else 1 / scale
 
-    def _scale(self) -> float | None:
-        if self.config.dynamic:
-            return float(self.param_groups[0]["loss_scale"])
-        scale: Any = self.config.loss_scale
-        return scale if scale is None else float(scale)
-
-    def _left_out(self, pairs: Pairs) -> bool:
+    def _left_out(self, named: Named) -> bool:
         """Whether this step is skipped (L-019); a dynamic loss scale is brought forward (L-024)."""
         found_inf: Tensor | None = getattr(self, "found_inf", None)  # given by a GradScaler
         overflow = found_inf is not None and bool(found_inf)
         if self.config.nonfinite == "propagate" and not self.config.dynamic:
             return overflow
-        bad = self._nonfinite(pairs)
+        bad = nonfinite(named)
         if bad and self.config.nonfinite == "raise":
             raise NonFiniteError(bad)
         if self.config.dynamic:
-            self._rescale(finite=not bad)
+            counters.rescale(self.param_groups, self.config, finite=not bad)
         return overflow or bool(bad)
-
-    def _rescale(self, *, finite: bool) -> None:
-        scale = self.loss_scale
-        if not finite:
-            scale = max(scale / 2, LOSS_SCALE_MIN)
-        elif self._count("good_steps") == self.config.loss_scale_growth_interval:
-            scale = min(scale * 2, LOSS_SCALE_MAX)
-        else:
-            return
-        self._count("good_steps", to=0)
-        for group in self.param_groups:
-            group["loss_scale"].fill_(scale)
-
-    def _nonfinite(self, pairs: Pairs) -> list[str]:
-        """Names of the parameters whose gradient is not finite (L-019)."""
-        if not pairs:
-            return []
-        counts = [total((~local(p.grad, p).isfinite()).sum(), p) for p, _ in pairs]
-        device = counts[0].device
-        found = torch.stack([count.to(device) for count in counts]).tolist()
-        return self._names(p for (p, _), bad in zip(pairs, found, strict=True) if bad)
-
-    def _refuse_sparse(self, pairs: Pairs) -> None:
-        if names := self._names(p for p, _ in pairs if p.grad.is_sparse):
-            raise DtypeError(
-                f"the gradient of {names[0]} is sparse, and Lion moves every element by its "
-                "momentum; use dense gradients, as by nn.Embedding(..., sparse=False)."
-            )
-
-    def _names(self, some: Iterable[Any]) -> list[str]:
-        wanted = {id(p) for p in some}
-        return [n for n, p in _named_parameters(self.param_groups) if id(p) in wanted]
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -460,12 +365,11 @@ class Lion(torch.optim.Optimizer):
         ]
 
 
-def _tensor(value: Any) -> Tensor:
-    """A scalar in float64, to be rounded to the compute dtype (L-006)."""
-    return value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64)
-
-
 def _named_parameters(groups: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
     for i, group in enumerate(groups):
         unnamed = [f"parameter {j} of group {i}" for j in range(len(group["params"]))]
         yield from zip(group.get("param_names", unnamed), group["params"], strict=True)
+
+
+def _with_gradients(groups: list[dict[str, Any]]) -> Named:
+    return [(name, p) for name, p in _named_parameters(groups) if p.grad is not None]

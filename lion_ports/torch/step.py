@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from lion_ports.torch.arithmetic import as_reals, compute_dtype, narrow
-from lion_ports.torch.gradients import Job, effective_gradients
+from lion_ports.torch.gradients import effective_gradients
+from lion_ports.torch.jobs import Job
 from lion_ports.torch.update import average_, lion_update_
 
 # Elements updated at a time in eager mode on the CPU: the temporaries of a slice stay in the cache.
@@ -28,11 +29,12 @@ def update_(jobs: list[Job], *, steps: int = 1, global_clipnorm: float | None = 
     """
     scratch: Scratch = {}
     for job, g in effective_gradients(jobs, steps=steps, global_clipnorm=global_clipnorm):
+        settings = job.settings
         for x, g_, m, rows in _slices(job, g, scratch):
-            lion_update_(x, g_, m, job.scalars, job.rule, like=job.like, scratch=rows)
-        if job.average is not None:
-            average_(job.average, job.x, job.ema_decay, job.scalars.lr)
-            if job.overwrite:
+            lion_update_(x, g_, m, settings.scalars, settings.rule, like=job.like, scratch=rows)
+        if job.average is not None and settings.ema_decay is not None:
+            average_(job.average, job.x, settings.ema_decay, settings.scalars.lr)
+            if settings.overwrite:
                 as_reals(job.x).copy_(narrow(as_reals(job.average), as_reals(job.x).dtype))
         if job.grad_sum is not None:
             job.grad_sum.zero_()
@@ -45,7 +47,8 @@ def _slices(
     x, m = job.x, job.m
     large = x.is_cpu and x.numel() > _SMALL and not torch.compiler.is_compiling()
     flat = all(t.is_contiguous() and not t.is_complex() for t in (x, g, m))
-    whole = job.rule.cautious or job.rule.nonlinearity == "l2"  # these look at all elements
+    rule = job.settings.rule
+    whole = rule.cautious or rule.nonlinearity == "l2"  # these look at all elements
     if not (large and flat) or whole:  # a compiler fuses; a GPU has no use for slices
         yield x, g, m, None
         return

@@ -1,0 +1,98 @@
+"""What a step has to do: one parameter with its state and the settings of its group."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from lion_ports.config import LionConfig, Rule, Scalars
+from lion_ports.torch.arithmetic import compute_dtype
+from lion_ports.torch.sharding import local
+
+Group = dict[str, Any]
+Slots = dict[str, Any]
+
+
+class Settings(NamedTuple):
+    """The settings of a group in one step; what belongs to an option that is off is None."""
+
+    scalars: Scalars
+    rule: Rule
+    maximize: bool
+    unscale: float | Tensor | None
+    clipvalue: float | None
+    clipnorm: float | None
+    ema_decay: float | None
+    overwrite: bool
+
+
+class Job(NamedTuple):
+    """One parameter in one step: ``like``, of which ``x`` and the others are this rank's part."""
+
+    like: Tensor
+    x: Tensor
+    g: Tensor | None
+    m: Tensor
+    grad_sum: Tensor | None
+    average: Tensor | None
+    settings: Settings
+
+
+def settings_of(group: Group, unscale: float | Tensor | None, *, as_tensors: bool) -> Settings:
+    """The settings of a group for the update that comes next.
+
+    Args:
+        group: one of ``param_groups``.
+        unscale: what gradients are multiplied by before all else (L-024).
+        as_tensors: give learning rate and weight decay as tensors, for a compiler.
+    """
+    numbers = [group[name] for name in ("lr", "weight_decay", "lr_peak")]
+    if as_tensors:
+        numbers = [None if number is None else _tensor(number) for number in numbers]
+    lr, wd, lr_peak = numbers
+    every = group["ema_overwrite_every"]
+    return Settings(
+        Scalars(lr, *group["betas"], wd, lr_peak),
+        Rule(**{name: group[name] for name in Rule._fields}),
+        group["maximize"],
+        unscale,
+        group["clipvalue"],
+        group["clipnorm"],
+        group["ema_decay"],
+        every is not None and (int(group["count"]) + 1) % every == 0,
+    )
+
+
+def job_of(p: Tensor, slots: Slots, settings: Settings) -> Job:
+    """The job of a parameter with its state."""
+    return Job(
+        p,
+        local(p),
+        None if p.grad is None else local(p.grad, p),
+        local(slots["exp_avg"]),
+        local(slots["grad_sum"]) if "grad_sum" in slots else None,
+        local(slots["average"]) if settings.ema_decay is not None else None,
+        settings,
+    )
+
+
+def init_slots(p: Tensor, slots: Slots, group: Group, config: LionConfig) -> None:
+    """Put in what a parameter needs beside it and does not have (L-002, L-016, L-025, L-029).
+
+    Made from the parameter; what is complex stays complex.
+    """
+    wide = p.dtype if p.is_complex() else compute_dtype(p.dtype)
+    if "exp_avg" not in slots:
+        asked = None if p.is_complex() else group["momentum_dtype"]
+        dtype = p.dtype if asked is None else getattr(torch, asked)
+        slots["exp_avg"] = torch.zeros_like(p, dtype=dtype)
+    if config.gradient_accumulation_steps > 1 and "seen" not in slots:
+        slots["grad_sum"] = torch.zeros_like(p, dtype=wide)
+        slots["seen"] = torch.tensor(0)
+    if group["ema_decay"] is not None and "average" not in slots:
+        slots["average"] = p.detach().to(wide, copy=True)
+
+
+def _tensor(number: Any) -> Tensor:
+    """A scalar in float64, to be rounded to the compute dtype (L-006)."""
+    return number if isinstance(number, Tensor) else torch.tensor(number, dtype=torch.float64)
