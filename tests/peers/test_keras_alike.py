@@ -124,7 +124,7 @@ def test_the_same_bits_where_nothing_rounds(name, runs):
     theirs, ours = both(runs, name)
     for state in (*theirs, *ours):
         del state["skipped"]  # which Keras does not count
-    assert ours == theirs
+    assert repr(ours) == repr(theirs)  # in which zeros have signs
     assert ours[-1]["m"] != ours[0]["m"]
 
 
