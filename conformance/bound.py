@@ -75,7 +75,7 @@ class StepBound:
         band = K_MIX * self._u * self._size + self._underflow
         band = band + self._b1 * m_error + (1 - self._b1) * self._g_error
         branches = direction_branches(c, band, self._rule, self._u)
-        self.ambiguous = sum(b.may.astype(int) for b in branches.values()) > 1
+        self.ambiguous = np.sum([b.may for b in branches.values()], axis=0) > 1
         if self._rule.cautious:
             branches = cautious_branches(branches, self._g, self._g_error, self._rule, self._u)
         self._branches = branches

@@ -89,7 +89,7 @@ class _Faithful:
             self._trial, config.scalars(lr, wd, self._lr_peak), state, due, self._dtypes[name],
             overwrite=overwrite, flush=self._flush,
         )  # fmt: skip
-        count = int(check.ambiguous.sum())
+        count = int(np.sum(check.ambiguous))
         x1 = reals(after.params[name])
         m1 = reals(after.momentum[name]) if m_seen and after.momentum is not None else None
         for what, came, allowed_at, wrong in (
@@ -134,4 +134,3 @@ class _Faithful:
         self, what: str, i: int, name: str, at: tuple[int, ...], allowed: str, came: Array
     ) -> Finding:
         return found(what, self._trial, self._observed, i, name, at, allowed, came[at])
-

@@ -43,21 +43,17 @@ def _cautious(
     ) -> tuple[Array, Array]:
         rule = lion.config.rule
         if np.iscomplexobj(x):
-            parts = [
-                update(lion, name, *(np.ascontiguousarray(part(a)) for a in (x, g, m)), s)
-                for part in (np.real, np.imag)
-            ]
-            if apart:
-                real, imag = (np.array(p, dtype=np.float32) for p in zip(*parts, strict=True))
-                return (real[0] + 1j * real[1]).astype(x.dtype), (imag[0] + 1j * imag[1]).astype(
-                    m.dtype
-                )
-            return reference.lion_update(x, g, m, s, rule)
+            if not apart:
+                return reference.lion_update(x, g, m, s, rule)
+            new_x, new_m = np.empty_like(x), np.empty_like(m)
+            new_x.real, new_m.real = update(lion, name, x.real, g.real, m.real, s)
+            new_x.imag, new_m.imag = update(lion, name, x.imag, g.imag, m.imag, s)
+            return new_x, new_m
         dtype = reference.compute_dtype(x.dtype)
         x_, g_, m_ = (a.astype(dtype) for a in (x, g, m))
         t = Scalars(*(dtype(v) for v in s[:4]))
         u = reference.sign(np.asarray(mix(x_, g_, m_, t)))
-        factor = 1.0
+        factor: Any = 1.0
         if rule.cautious:
             agree = u * against(g_, m_) > 0
             factor = dtype(scale(u.size, int(agree.sum()), rule.cautious_cap))
@@ -186,6 +182,11 @@ def _skipping_one(params: Any, grads: Any, state: State, config: LionConfig) -> 
     )
 
 
+def _peak_at_first(config: LionConfig) -> LionConfig:
+    first: Any = config.lr
+    return config if config.lr_peak is None else replace(config, lr_peak=first)
+
+
 def _each_within(config: LionConfig) -> LionConfig:
     return replace(config, global_clipnorm=None, clipnorm=config.global_clipnorm or config.clipnorm)
 
@@ -269,11 +270,7 @@ OPTION_MUTANTS: dict[str, Mutant] = {
     ),
     "independent-of-first-lr": Mutant(
         "independent decay divides by the first learning rate, not by lr_peak",
-        _obeying(
-            lambda config: (
-                replace(config, lr_peak=config.lr) if config.decay == "independent" else config
-            )
-        ),
+        _obeying(_peak_at_first),
     ),
     "decay-schedule-late": Mutant(
         "a schedule of the weight decay is evaluated one update too late",

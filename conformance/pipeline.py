@@ -31,7 +31,7 @@ class Effective(NamedTuple):
 
 def effective_gradients(trial: Trial) -> list[dict[str, Effective] | None]:
     """For each step of a trial what each parameter is updated with; None where none is."""
-    bounds = {"clipvalue": None, "clipnorm": None, "global_clipnorm": None}
+    bounds: dict[str, Any] = {"clipvalue": None, "clipnorm": None, "global_clipnorm": None}
     config = replace(trial.config, **bounds)
     if config.nonfinite == "raise":  # it moves as little as what is skipped
         config = replace(config, nonfinite="skip")

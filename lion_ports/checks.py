@@ -18,7 +18,7 @@ def number(name: str, value: Any, *, least: float = 0, above: bool = False) -> l
 
 def whole(name: str, value: Any) -> list[str]:
     """An integer >= 1."""
-    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 1:
+    if isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= 1:
         return []
     return [f"{name} = {value!r} is not a whole number >= 1"]
 

@@ -80,7 +80,7 @@ def spoiled(trial: Trial, bad: dict[int, float]) -> Trial:
     """The trial with one element of the bias replaced in some of its steps."""
     stream = list(trial.steps)
     for i, value in bad.items():
-        grads = {n: None if g is None else np.array(g) for n, g in stream[i].grads.items()}
-        grads["bias"][1] = value
-        stream[i] = stream[i]._replace(grads=grads)
+        bias = np.array(stream[i].grads["bias"])
+        bias[1] = value
+        stream[i] = stream[i]._replace(grads={**stream[i].grads, "bias": bias})
     return replace(trial, steps=stream)

@@ -27,7 +27,7 @@ def direction(c: Array, rule: Rule, ftz: Flush) -> Array:
     if rule.nonlinearity == "tanh":
         return np.asarray(ftz(np.tanh(v)))
     if rule.nonlinearity == "clip":
-        return np.minimum(np.maximum(v, -one), one)
+        return np.asarray(np.minimum(np.maximum(v, -one), one))
     norm = np.sqrt(np.sum(v * v, dtype=c.dtype))
     return np.asarray(ftz(v * (one / np.maximum(norm, one))))
 
@@ -68,8 +68,8 @@ def lion_update(
     (array([0.625, 0.625, 0.875], dtype=float32), array([ 0.625, -0.125,  0.   ], dtype=float32))
     """
     if np.iscomplexobj(x):  # L-014: pairs of reals
-        pairs = (as_reals(a) for a in (x, g, m))
-        new_x, new_m = lion_update(*pairs, scalars, rule, flush=flush)
+        x_, g_, m_ = (as_reals(a) for a in (x, g, m))
+        new_x, new_m = lion_update(x_, g_, m_, scalars, rule, flush=flush)
         return as_complex(new_x), as_complex(new_m)
 
     dtype = compute_dtype(x.dtype)

@@ -50,9 +50,10 @@ def settings_of(group: Group, unscale: float | Tensor | None, *, as_tensors: boo
     if as_tensors:
         numbers = [None if number is None else _tensor(number) for number in numbers]
     lr, wd, lr_peak = numbers
+    b1, b2 = group["betas"]
     every = group["ema_overwrite_every"]
     return Settings(
-        Scalars(lr, *group["betas"], wd, lr_peak),
+        Scalars(lr, b1, b2, wd, lr_peak),
         Rule(**{name: group[name] for name in Rule._fields}),
         group["maximize"],
         unscale,

@@ -218,7 +218,7 @@ class Lion(torch.optim.Optimizer):
         """Make what is missing in the state of a parameter of ``group``, as its first step does."""
         init_slots(p, self.state[p], group, self.config)
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _jobs(self, as_tensors: bool) -> tuple[list[Job], bool]:
         """What is to be done in this step, and whether it completes an update (L-025).
 
