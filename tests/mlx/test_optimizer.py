@@ -85,6 +85,21 @@ def test_the_mask_sees_the_path_of_a_parameter():
     assert moved["layer"]["bias"][0].item() == 1.0
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"weight_decay": 1e-60},
+        {"weight_decay": lambda step: 0.0 * step},
+        {"weight_decay": lambda step: 0.0 * step, "decay": "independent", "lr_peak": 0.5},
+        {"weight_decay": 1e-30, "decay": "independent", "lr_peak": 1e30},
+    ],
+)
+def test_a_decay_that_comes_to_zero_is_absent(settings):
+    infinite = {"w": mx.array([float("inf")])}
+    moved = Lion(0.5, **settings).apply_gradients({"w": mx.zeros(1)}, infinite)
+    assert moved["w"].item() == float("inf")
+
+
 def test_nonfinite_skip_and_raise():
     gradients = {"a": mx.array([float("nan")]), "b": mx.ones(1)}
     parameters = {"a": mx.ones(1), "b": mx.ones(1)}
