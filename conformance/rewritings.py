@@ -116,16 +116,18 @@ def rewriting(direction: str, momentum: str, move: str) -> Variant:
         lion: Variant, name: str, x: Array, g: Array, m: Array, s: Scalars
     ) -> tuple[Array, Array]:
         if np.iscomplexobj(x):
-            pairs = [(a.real, a.imag) for a in (x, g, m)]
-            (xr, xi), (gr, gi), (mr, mi) = pairs
-            real, imag = update(lion, name, xr, gr, mr, s), update(lion, name, xi, gi, mi, s)
-            return (real[0] + 1j * imag[0]).astype(x.dtype), (real[1] + 1j * imag[1]).astype(
-                m.dtype
-            )
-        dtype = reference.compute_dtype(x.dtype)
+            x_, g_, m_ = (reference.as_reals(a) for a in (x, g, m))
+            new_x, new_m = update(lion, name, x_, g_, m_, s)
+            return reference.as_complex(new_x), reference.as_complex(new_m)
+        dtype, rule = reference.compute_dtype(x.dtype), lion.config.rule
         x_, g_, m_ = (a.astype(dtype) for a in (x, g, m))
-        u = reference.sign(np.asarray(mix_c(m_, g_, s.b1)))
-        rounded = Scalars(dtype(s.lr), s.b1, s.b2, dtype(s.wd))
+        u = reference.direction(np.asarray(mix_c(m_, g_, s.b1)), rule)
+        if rule.cautious:
+            u = reference.cautious(u, g_, rule)
+        wd: Any = dtype(s.wd / (s.lr_peak or 1))
+        if rule.cautious_decay:
+            wd = np.where(u * x_ > 0, wd, dtype(0))
+        rounded = Scalars(dtype(s.lr), s.b1, s.b2, wd)
         new_x = np.asarray(move_x(x_, u, rounded) if s.wd else x_ - rounded.lr * u)
         new_m = np.asarray(mix_m(m_, g_, s.b2))
         return reference.narrow(new_x, x.dtype), reference.narrow(new_m, m.dtype)

@@ -7,6 +7,8 @@ is what all of them compute with.
 """
 
 from lion_ports.reference.arithmetic import BFLOAT16 as BFLOAT16
+from lion_ports.reference.arithmetic import as_complex as as_complex
+from lion_ports.reference.arithmetic import as_reals as as_reals
 from lion_ports.reference.arithmetic import compute_dtype as compute_dtype
 from lion_ports.reference.arithmetic import narrow as narrow
 from lion_ports.reference.arithmetic import sign as sign
@@ -20,4 +22,6 @@ from lion_ports.reference.state import State as State
 from lion_ports.reference.state import export_state as export_state
 from lion_ports.reference.state import import_state as import_state
 from lion_ports.reference.update import average as average
+from lion_ports.reference.update import cautious as cautious
+from lion_ports.reference.update import direction as direction
 from lion_ports.reference.update import lion_update as lion_update

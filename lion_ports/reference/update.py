@@ -12,13 +12,14 @@ from lion_ports.reference.arithmetic import (
     as_reals,
     compute_dtype,
     flushing,
+    kept,
     narrow,
     sign,
     widen,
 )
 
 
-def direction(c: Array, rule: Rule, ftz: Flush) -> Array:
+def direction(c: Array, rule: Rule, ftz: Flush = kept) -> Array:
     """``u`` from ``c``: its sign (L-010), or what ``nonlinearity`` puts in its place (L-028)."""
     if rule.nonlinearity == "sign":
         return sign(c)
@@ -32,14 +33,14 @@ def direction(c: Array, rule: Rule, ftz: Flush) -> Array:
     return np.asarray(ftz(v * (one / np.maximum(norm, one))))
 
 
-def cautious(u: Array, g: Array, rule: Rule, ftz: Flush) -> Array:
+def cautious(u: Array, g: Array, rule: Rule, ftz: Flush = kept) -> Array:
     """``u`` without what ``g`` opposes, and the rest enlarged to make up for it (L-022)."""
     agree = ((u > 0) & (g > 0)) | ((u < 0) & (g < 0))
     oppose = ((u > 0) & (g <= 0)) | ((u < 0) & (g >= 0))
     kind = u.dtype.type
     scale = kind(u.size) / kind(np.count_nonzero(agree) + 1)
-    kept = np.where(oppose, kind(0), u)
-    return np.asarray(ftz(np.minimum(scale, kind(rule.cautious_cap)) * kept))
+    factor = np.minimum(scale, kind(rule.cautious_cap))
+    return np.asarray(ftz(factor * np.where(oppose, kind(0), u)))
 
 
 def lion_update(
