@@ -171,9 +171,9 @@ def clip_factor(squared: Array, bound: Any) -> Array:
     return v / jnp.maximum(jnp.sqrt(squared), v)
 
 
-def _loaded(g: Array, x: Array) -> Array:
+def _loaded(g: Any, x: Array) -> Array:
     """In the compute dtype of its parameter (L-005), a complex one as pairs."""
-    return widen(as_reals(g), compute_dtype(x.dtype))
+    return widen(as_reals(jnp.asarray(g)), compute_dtype(x.dtype))
 
 
 def _each(function: Callable[[Array], Array], grads: Leaves) -> Leaves:
