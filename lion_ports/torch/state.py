@@ -11,15 +11,14 @@ from torch import Tensor
 
 from lion_ports.errors import StateError
 from lion_ports.state import PortableState
+from lion_ports.torch.jobs import Group, Slots, init_slots
 from lion_ports.torch.optimizer import Lion
 from lion_ports.torch.sharding import placed, whole
 
 # A model, or what its named_parameters() returns.
 Parameters = torch.nn.Module | Iterable[tuple[str, Tensor]]
 # By name: a parameter of the optimizer, and its group.
-Held = dict[str, tuple[Tensor, dict[str, Any]]]
-# What an optimizer keeps of one parameter.
-Slots = dict[str, Any]
+Held = dict[str, tuple[Tensor, Group]]
 
 _COUNTERS = ("count", "skipped", "micro", "good_steps")
 
@@ -103,9 +102,11 @@ def import_state(
     ids = {id(p): key for key, p in _in_order(groups, optimizer)}
     state = {}
     for name, (p, group) in held.items():
+        slots: Slots = {}
         if isinstance(optimizer, Lion):
-            optimizer.state.pop(p, None)  # what was not saved begins anew
-        slots = _slots(name, p, group, optimizer)
+            init_slots(p, slots, group, optimizer.config)  # what was not saved begins anew
+        else:
+            slots |= optimizer.state.get(p, {})
         state[ids[id(p)]] = slots | _saved(portable, name, p, slots)
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 
@@ -137,15 +138,13 @@ def _held(parameters: Parameters, optimizer: torch.optim.Optimizer) -> Held:
     return {names[id(p)]: (p, group) for p, group in owned}
 
 
-def _slots(name: str, p: Tensor, group: dict[str, Any], optimizer: torch.optim.Optimizer) -> Slots:
-    """The state of one parameter, made up where it had no gradient yet."""
-    slots: Slots
+def _slots(name: str, p: Tensor, group: Group, optimizer: torch.optim.Optimizer) -> Slots:
+    """A copy of the state of one parameter, made up where it had no gradient yet."""
+    slots = dict(optimizer.state.get(p, {}))
     if isinstance(optimizer, Lion):
-        new = p not in optimizer.state
-        optimizer.init_state(p, group)
-        slots = optimizer.state.pop(p) if new else optimizer.state[p]
-        return slots
-    slots = optimizer.state.get(p) or {"exp_avg": torch.zeros_like(p)}
+        init_slots(p, slots, group, optimizer.config)
+    elif not slots:
+        slots["exp_avg"] = torch.zeros_like(p)
     if "exp_avg" not in slots or "exp_avg_sq" in slots:
         raise StateError(f"the optimizer's state of {name!r} is not that of a Lion")
     return slots
@@ -195,7 +194,7 @@ def _refuse_missing_options(portable: PortableState, held: Held, optimizer: Lion
 
 
 def _restore_groups(
-    groups: list[dict[str, Any]], portable: PortableState, held: Held, optimizer: Lion
+    groups: list[Group], portable: PortableState, held: Held, optimizer: Lion
 ) -> None:
     """Write counters, loss scale and peaks into the groups of a state dict."""
     for saved, group in zip(groups, optimizer.param_groups, strict=True):
@@ -213,7 +212,7 @@ def _restore_groups(
 
 
 def _in_order(
-    groups: list[dict[str, Any]], optimizer: torch.optim.Optimizer
+    groups: list[Group], optimizer: torch.optim.Optimizer
 ) -> Iterator[tuple[int, Tensor]]:
     """The number of each parameter in a state dict, and the parameter."""
     for saved, group in zip(groups, optimizer.param_groups, strict=True):

@@ -10,8 +10,7 @@ torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
 
 from lion_ports import StateError  # noqa: E402
 from lion_ports.state import load_state, save_state  # noqa: E402
-from lion_ports.torch import Lion  # noqa: E402
-from lion_ports.torch.state import export_state, import_state  # noqa: E402
+from lion_ports.torch import Lion, export_state, import_state  # noqa: E402
 
 OPTIONS = {
     "plain": {"weight_decay": 0.1},

@@ -5,8 +5,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
 
 from lion_ports import ConfigError, LionError  # noqa: E402
-from lion_ports.torch import Lion  # noqa: E402
-from lion_ports.torch.release import release_gradients  # noqa: E402
+from lion_ports.torch import Lion, release_gradients  # noqa: E402
 
 STEPS = 4
 SETTINGS = {

@@ -11,9 +11,7 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from lion_ports import ConfigError
-from lion_ports.torch import Lion
-from lion_ports.torch.release import release_gradients
-from lion_ports.torch.state import export_state, import_state
+from lion_ports.torch import Lion, export_state, import_state, release_gradients
 
 STEPS = 4
 SETTINGS = {

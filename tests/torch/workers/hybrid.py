@@ -6,9 +6,8 @@ from torch import nn
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 
-from lion_ports.torch import Lion
+from lion_ports.torch import Lion, export_state, import_state
 from lion_ports.torch.sharding import placed
-from lion_ports.torch.state import export_state, import_state
 
 SETTINGS = {"lr": 0.01, "weight_decay": 0.1, "cautious": True}
 
