@@ -103,7 +103,7 @@ def _unwrapped(optimizer: Any) -> tuple[Any, Any]:
     scaling = optimizer if isinstance(optimizer, optimizers.LossScaleOptimizer) else None
     lion = optimizer if scaling is None else scaling.inner_optimizer
     if not isinstance(lion, optimizers.Lion):
-        raise StateError(f"the optimizer is a {type(lion).__name__}, not a keras.optimizers.Lion")
+        raise StateError(f"the optimizer is {type(lion).__name__}, not a keras.optimizers.Lion")
     if not (lion.built and optimizer.built):
         raise StateError(
             "the optimizer has no state yet; call optimizer.build(model.trainable_variables) first"

@@ -25,7 +25,10 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Worker:
     """Run a script of workers/ on a backend of Keras; what it was given and prints is JSON."""
     home = tmp_path_factory.mktemp("keras")  # not the user's settings
 
-    def run(script: str, backend: str, given: Any = None) -> Any:
+    def run(script: str | Path, backend: str, given: Any = None) -> Any:
+        # Not importorskip: to import Keras without a backend fails where it is installed, too.
+        if find_spec("keras") is None:
+            pytest.skip("needs keras; install the extra 'peers'")
         done = subprocess.run(
             (sys.executable, WORKERS / script),
             input=json.dumps(given),
@@ -49,10 +52,7 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Worker:
 @pytest.fixture(scope="module", params=["torch", "jax"])
 def backend(request: pytest.FixtureRequest) -> str:
     """Each backend of Keras that we have a port beside."""
-    # Not importorskip: to import Keras without a backend fails where it is installed, too.
-    for package in ("keras", request.param):
-        if find_spec(package) is None:
-            pytest.skip(f"needs {package}; install the extra 'peers'")
+    pytest.importorskip(request.param, reason=f"needs the extra {request.param!r}")
     return str(request.param)
 
 

@@ -113,9 +113,10 @@ DIFFERENCES = {
     "average-of-micro-steps": Difference(
         "average",
         {"w": [0.5625]},
-        {"w": [0.6875]},
+        {"w": [0.625]},
         [[1.0]] * 5,
         (EMA | TWO, OUR_EMA | TWO),
+        {"handover": 4},
     ),
     "average-without-gradient": Difference(
         "average",
@@ -135,13 +136,14 @@ DIFFERENCES = {
     ),
     "overwrite-in-micro-steps": Difference(
         "x",
-        {"w": [0.625]},
-        {"w": [0.6875]},
-        [[1.0]] * 4,
+        {"w": [0.4375]},
+        {"w": [0.375]},
+        [[1.0]] * 7,
         (
             EMA | TWO | {"ema_overwrite_frequency": 2},
             OUR_EMA | TWO | {"ema_overwrite_every": 2},
         ),
+        {"handover": 6},
     ),
     "loss-scale-float16": Difference(
         "x",
