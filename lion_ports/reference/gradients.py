@@ -65,14 +65,17 @@ def effective_gradients(
         if scale is not None:
             due = {n: unscaled(g, scale, ftz) for n, g in due.items()}
         if config.gradient_accumulation_steps > 1:
+            pairs = {n: as_reals(a) for n, a in state.gradient_sum.items()}
+            state = state._replace(gradient_sum=pairs)
             summed, state = accumulated(due, state, config.gradient_accumulation_steps, ftz)
+            state = state._replace(gradient_sum=_like(params, state.gradient_sum))
             if summed is None:
                 return None, state
             due = summed
         due = clipped(due, config, ftz)
         if config.maximize:  # L-018
             due = {n: np.negative(g) for n, g in due.items()}
-    return {n: as_complex(g) if np.iscomplexobj(params[n]) else g for n, g in due.items()}, state
+    return _like(params, due), state
 
 
 def rescaled(state: State, *, finite: bool, interval: int) -> State:
@@ -134,6 +137,11 @@ def clip_factor(squared: Any, bound: float) -> Any:
     """What brings a norm within ``bound``; 1 where it is (L-027)."""
     v = squared.dtype.type(bound)
     return v / np.maximum(np.sqrt(squared), v)
+
+
+def _like(params: Arrays, arrays: Arrays) -> dict[str, Array]:
+    """Complex arrays of pairs, where the parameters are complex."""
+    return {n: as_complex(a) if np.iscomplexobj(params[n]) else a for n, a in arrays.items()}
 
 
 def _loaded(g: Array, x: Array) -> Array:

@@ -47,17 +47,18 @@ def test_what_is_saved_is_loaded_bit_for_bit(tmp_path, dtype):
         assert getattr(loaded, name) == getattr(state, name)
 
 
-def test_a_reference_goes_on_from_a_file_as_if_it_had_not_stopped(tmp_path):
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "complex64"])
+def test_a_reference_goes_on_from_a_file_as_if_it_had_not_stopped(tmp_path, dtype):
     config = LionConfig(ema_decay=0.5, gradient_accumulation_steps=2, loss_scale="dynamic")
-    params = normal(3, SHAPES)
+    params = normal(3, SHAPES, dtype)
     state = reference.init(params, config)
     for i in range(3):
-        params, state = reference.step(params, normal(4 + i, SHAPES), state, config)
+        params, state = reference.step(params, normal(4 + i, SHAPES, dtype), state, config)
     save_state(tmp_path / "state", reference.export_state(params, state))
     others, other = reference.import_state(load_state(tmp_path / "state"))
     for i in range(3):
-        params, state = reference.step(params, normal(9 + i, SHAPES), state, config)
-        others, other = reference.step(others, normal(9 + i, SHAPES), other, config)
+        params, state = reference.step(params, normal(9 + i, SHAPES, dtype), state, config)
+        others, other = reference.step(others, normal(9 + i, SHAPES, dtype), other, config)
     assert all(params[n].tobytes() == others[n].tobytes() for n in params)
     assert state.count == other.count == 3
 
