@@ -10,6 +10,8 @@ import pytest
 jax = pytest.importorskip("jax", reason="needs the extra 'jax'")
 pytest.importorskip("optax", reason="needs the extra 'jax'")
 
+collect_ignore = ["workers"]  # programs, in which there are no doctests to look for
+
 
 @pytest.fixture
 def strict():

@@ -1,0 +1,45 @@
+"""Two processes that train one model under jax.distributed."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+WORKER = Path(__file__).parent / "workers" / "process.py"
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("localhost", 0))
+        return s.getsockname()[1]
+
+
+def train(processes, folder):
+    """The bits of parameters and momentum after training in so many processes."""
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    environment.pop("XLA_FLAGS", None)
+    port = free_port()
+    running = [
+        subprocess.Popen(
+            [sys.executable, WORKER, str(number), str(processes), str(port), str(folder)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for number in range(processes)
+    ]
+    outputs = [process.communicate(timeout=120)[0] for process in running]
+    assert [process.returncode for process in running] == [0] * processes, outputs
+    with np.load(folder / f"{processes}.npz") as arrays:
+        return [arrays[name] for name in arrays.files]
+
+
+def test_two_processes_make_the_bits_of_one(tmp_path):
+    together, alone = train(2, tmp_path), train(1, tmp_path)
+    assert len(together) == 4
+    for a, b in zip(together, alone, strict=True):
+        np.testing.assert_array_equal(a.view(np.uint32), b.view(np.uint32))
