@@ -131,7 +131,7 @@ class StepBound:
         size = np.abs(self._x)
         self._m_special = ~(self._size < self._limit)
         self._x_special = self._m_special | ~(
-            size * (1 + self._lr * self._wd) + self._lr < self._limit
+            size * (1 + (1 + self._lr) * self._wd) + self._lr < self._limit
         )
         m0, g = before.m.astype(self._m_dtype), due.g.astype(self._compute)
         self._ieee = reference.lion_update(before.x, g, m0, scalars, self._rule)
@@ -145,6 +145,7 @@ class StepBound:
             return np.asarray(array).astype(dtype)
         return reference.narrow(np.asarray(array).astype(np.float64), dtype)
 
+    @np.errstate(invalid="ignore")  # NaN is compared on purpose
     def x_wrong(self, x1: Array) -> Bools:
         """Where the new parameter is not allowed."""
         right = np.zeros(x1.shape, bool)
@@ -155,6 +156,7 @@ class StepBound:
         special = np.where(self._x_infinite & ~self._x_nan, ~np.isfinite(x1), special)
         return np.asarray(~np.where(self._x_special, special, right))
 
+    @np.errstate(invalid="ignore")
     def m_wrong(self, m1: Array | None) -> Bools:
         """Where the new momentum is not allowed; nowhere, if it is hidden."""
         if m1 is None:
@@ -179,7 +181,8 @@ class StepBound:
 
 def average_range(e: Array, x: Array, decay: float, u: float) -> tuple[Array, Array]:
     """The lowest and the highest average that may follow ``e`` and ``x`` (L-029)."""
-    center = decay * e + (1 - decay) * x
+    with np.errstate(all="ignore"):
+        center = decay * e + (1 - decay) * x
     slack = K_AVERAGE * u * (np.abs(e) + np.abs(x))
     return center - slack, center + slack
 

@@ -120,7 +120,8 @@ class _Faithful:
             low, high = x - rounding, x + rounding
         if after.average is not None:
             came = reals(after.average[name])
-            wrong = ~((came >= low) & (came <= high)) & ~np.isnan(x)
+            finite = np.isfinite(low) & np.isfinite(high)
+            wrong = np.where(finite, ~((came >= low) & (came <= high)), np.isfinite(came))
             if wrong.any():
                 at = first(wrong)
                 allowed = f"{hexadecimal(low[at])} to {hexadecimal(high[at])}"

@@ -16,12 +16,15 @@ SHELL = [line for language, text in BLOCKS if language == "sh" for line in text.
 
 
 @pytest.mark.parametrize("number", range(len(PYTHON)))
-def test_the_examples_run(number):
+def test_the_examples_run(tmp_path, number):
     for name in ("torch", "jax", "mlx"):
         if f"import {name}" in PYTHON[number]:
             pytest.importorskip(name, reason=f"needs the extra {name!r}")
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", PYTHON[number]], capture_output=True, text=True
+        [sys.executable, "-W", "error", "-c", PYTHON[number]],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
     )
     assert done.returncode == 0, done.stderr
 

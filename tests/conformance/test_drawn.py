@@ -45,6 +45,7 @@ def configs(draw):
         chosen["cautious_cap"] = draw(st.sampled_from([1.0, 2.0, 10.0]))
     if chosen["decay"] == "independent":
         chosen["lr_peak"] = draw(st.sampled_from([1e-2, 1.0]))
+        chosen["weight_decay"] = min(chosen["weight_decay"], 1.0)  # more than 2 would explode
     if chosen["ema_decay"] is not None:
         chosen["ema_overwrite_every"] = draw(st.sampled_from([None, None, 1, 3]))
     if chosen["loss_scale"] == "dynamic":
@@ -128,4 +129,4 @@ def test_drawn_streams_are_bitwise(impl):
 @pytest.mark.parametrize("impl", BACKENDS)
 def test_a_hundred_thousand_drawn_steps_are_bitwise(impl):
     pytest.importorskip(impl, reason=f"needs the extra {impl!r}")
-    assert check(impl, examples=700, steps=200) >= 100_000
+    assert check(impl, examples=850, steps=200) >= 100_000
