@@ -1,4 +1,4 @@
-"""Keras in a process of its own, because its backend is chosen before it is imported."""
+"""Other libraries in processes of their own: Keras chooses its backend when it is imported."""
 
 import json
 import os
@@ -22,12 +22,12 @@ Worker = Callable[..., Any]
 
 @pytest.fixture(scope="session")
 def worker(tmp_path_factory: pytest.TempPathFactory) -> Worker:
-    """Run a script of workers/ on a backend of Keras; what it was given and prints is JSON."""
+    """Run a script of workers/, perhaps on a backend of Keras; it reads and prints JSON."""
     home = tmp_path_factory.mktemp("keras")  # not the user's settings
 
-    def run(script: str | Path, backend: str, given: Any = None) -> Any:
+    def run(script: str | Path, backend: str = "", given: Any = None) -> Any:
         # Not importorskip: to import Keras without a backend fails where it is installed, too.
-        if find_spec("keras") is None:
+        if backend and find_spec("keras") is None:
             pytest.skip("needs keras; install the extra 'peers'")
         done = subprocess.run(
             (sys.executable, WORKERS / script),
