@@ -9,17 +9,25 @@ Importing this package imports no framework. The optimizers live in ``lion_ports
 (0.9, 0.99)
 """
 
-from lion_ports.config import LionConfig as LionConfig
-from lion_ports.errors import ConfigError as ConfigError
-from lion_ports.errors import DtypeError as DtypeError
-from lion_ports.errors import LionError as LionError
-from lion_ports.errors import NonFiniteError as NonFiniteError
-from lion_ports.errors import StateError as StateError
-from lion_ports.presets import PRESETS as PRESETS
-from lion_ports.presets import from_adamw as from_adamw
-from lion_ports.state import PortableState as PortableState
-from lion_ports.state import load_state as load_state
-from lion_ports.state import save_state as save_state
+from lion_ports.config import LionConfig
+from lion_ports.errors import ConfigError, DtypeError, LionError, NonFiniteError, StateError
+from lion_ports.presets import PRESETS, from_adamw
+from lion_ports.state import PortableState, load_state, save_state
+
+__all__ = [
+    "PRESETS",
+    "SPEC_VERSION",
+    "ConfigError",
+    "DtypeError",
+    "LionConfig",
+    "LionError",
+    "NonFiniteError",
+    "PortableState",
+    "StateError",
+    "from_adamw",
+    "load_state",
+    "save_state",
+]
 
 __version__ = "0.1.0"
 

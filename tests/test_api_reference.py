@@ -21,8 +21,9 @@ for module in ("pdoc", "torch", "jax", "mlx"):
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
-    words = [str(folder) if word == "site" else word for word in shlex.split(COMMAND)]
-    subprocess.run([sys.executable, "-W", "error", "-m", *words], check=True, cwd=folder)
+    words = [shlex.quote(str(folder)) if word == "site" else word for word in COMMAND.split()]
+    code = [sys.executable, "-W", "error", "-m"]
+    subprocess.run(["bash", "-c", shlex.join(code) + " " + " ".join(words)], check=True)
     return folder
 
 
@@ -32,6 +33,7 @@ def site(tmp_path_factory):
         ("lion_ports/torch.html", ["Lion", "release_gradients", "export_state", "import_state"]),
         ("lion_ports/jax.html", ["fused_lion", "lion", "scale_by_lion", "averaged_params"]),
         ("lion_ports/mlx.html", ["Lion", "export_state", "import_state"]),
+        ("lion_ports/keras.html", ["export_state", "import_state"]),
         ("lion_ports/reference.html", ["lion_update", "step", "init"]),
         ("lion_ports.html", ["LionConfig", "PortableState", "save_state", "load_state"]),
     ],

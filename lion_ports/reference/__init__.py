@@ -6,22 +6,38 @@ done to them first), ``update`` (Lion itself), ``optimizer`` (the state around i
 is what all of them compute with.
 """
 
-from lion_ports.reference.arithmetic import BFLOAT16 as BFLOAT16
-from lion_ports.reference.arithmetic import as_complex as as_complex
-from lion_ports.reference.arithmetic import as_reals as as_reals
-from lion_ports.reference.arithmetic import compute_dtype as compute_dtype
-from lion_ports.reference.arithmetic import narrow as narrow
-from lion_ports.reference.arithmetic import sign as sign
-from lion_ports.reference.arithmetic import widen as widen
-from lion_ports.reference.gradients import clipped as clipped
-from lion_ports.reference.gradients import effective_gradients as effective_gradients
-from lion_ports.reference.optimizer import averaged as averaged
-from lion_ports.reference.optimizer import init as init
-from lion_ports.reference.optimizer import step as step
-from lion_ports.reference.state import State as State
-from lion_ports.reference.state import export_state as export_state
-from lion_ports.reference.state import import_state as import_state
-from lion_ports.reference.update import average as average
-from lion_ports.reference.update import cautious as cautious
-from lion_ports.reference.update import direction as direction
-from lion_ports.reference.update import lion_update as lion_update
+from lion_ports.reference.arithmetic import (
+    BFLOAT16,
+    as_complex,
+    as_reals,
+    compute_dtype,
+    narrow,
+    sign,
+    widen,
+)
+from lion_ports.reference.gradients import clipped, effective_gradients
+from lion_ports.reference.optimizer import averaged, init, step
+from lion_ports.reference.state import State, export_state, import_state
+from lion_ports.reference.update import average, cautious, direction, lion_update
+
+__all__ = [
+    "BFLOAT16",
+    "State",
+    "as_complex",
+    "as_reals",
+    "average",
+    "averaged",
+    "cautious",
+    "clipped",
+    "compute_dtype",
+    "direction",
+    "effective_gradients",
+    "export_state",
+    "import_state",
+    "init",
+    "lion_update",
+    "narrow",
+    "sign",
+    "step",
+    "widen",
+]

@@ -1,7 +1,14 @@
 """Lion for PyTorch: ``lion_ports.torch.Lion``."""
 
-from lion_ports.torch.optimizer import Lion as Lion
-from lion_ports.torch.release import release_gradients as release_gradients
-from lion_ports.torch.state import export_state as export_state
-from lion_ports.torch.state import import_state as import_state
-from lion_ports.torch.update import lion_update_ as lion_update_
+from lion_ports.torch.optimizer import Lion
+from lion_ports.torch.release import release_gradients
+from lion_ports.torch.state import export_state, import_state
+from lion_ports.torch.update import lion_update_
+
+__all__ = [
+    "Lion",
+    "export_state",
+    "import_state",
+    "lion_update_",
+    "release_gradients",
+]
