@@ -10,7 +10,7 @@ import optax
 from jax import Array
 
 from lion_ports.config import LOSS_SCALE_MAX, LOSS_SCALE_MIN, LionConfig
-from lion_ports.errors import NonFiniteError
+from lion_ports.errors import ConfigError, NonFiniteError
 from lion_ports.jax.arithmetic import (
     as_reals,
     chosen,
@@ -58,13 +58,14 @@ def effective_gradients(
         What to do, and the state with its counters, sums and loss scale brought forward.
 
     Raises:
+        ConfigError: a gradient does not have the shape of its parameter.
         NonFiniteError: under ``nonfinite="raise"``, if a gradient is not finite (L-019).
     """
-    ok = (
-        True
-        if config.nonfinite == "propagate" and not config.dynamic
-        else _finite(gs, names, config)
-    )
+    due = [
+        None if g is None else _loaded(g, x, name) for g, x, name in zip(gs, xs, names, strict=True)
+    ]
+    looks = config.skips or config.nonfinite == "raise"
+    ok = _finite(gs, names, config) if looks else True
     scale = state.loss_scale if config.dynamic else config.loss_scale
     if config.dynamic:
         state = rescaled(state, ok, config.loss_scale_growth_interval)
@@ -72,7 +73,6 @@ def effective_gradients(
         skipped = jnp.where(ok, state.skipped, optax.safe_increment(state.skipped))
         state = state._replace(skipped=skipped)
 
-    due = [None if g is None else _loaded(g, x) for g, x in zip(gs, xs, strict=True)]
     if scale is not None:
         due = _each(partial(unscaled, scale=scale, zero=zero), due)
     moves, updates = [ok] * len(due), ok
@@ -171,9 +171,15 @@ def clip_factor(squared: Array, bound: Any) -> Array:
     return v / jnp.maximum(jnp.sqrt(squared), v)
 
 
-def _loaded(g: Any, x: Array) -> Array:
+def _loaded(g: Any, x: Array, name: str) -> Array:
     """In the compute dtype of its parameter (L-005), a complex one as pairs."""
-    return widen(as_reals(jnp.asarray(g)), compute_dtype(x.dtype))
+    g = jnp.asarray(g)
+    if g.shape != x.shape or jnp.iscomplexobj(g) != jnp.iscomplexobj(x):
+        raise ConfigError(
+            f"the gradient of {name} is {g.dtype}{list(g.shape)}, and its parameter "
+            f"{x.dtype}{list(x.shape)}; give a gradient of that shape, complex where it is"
+        )
+    return widen(as_reals(g), compute_dtype(x.dtype))
 
 
 def _each(function: Callable[[Array], Array], grads: Leaves) -> Leaves:

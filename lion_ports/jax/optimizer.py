@@ -1,20 +1,15 @@
 """Lion as an optax transform and as one in-place step."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import optax
-from jax import Array
 
-from lion_ports.config import LION, LionConfig, Nonlinearity, known_settings, scheduled
+from lion_ports.config import LION, Nonlinearity, known_settings
 from lion_ports.errors import ConfigError
-from lion_ports.jax.arithmetic import chosen, opaque_zero
-from lion_ports.jax.gradients import effective_gradients
-from lion_ports.jax.lion_state import LionState, init, named_leaves, stored
+from lion_ports.jax.lion_state import LionState, init
 from lion_ports.jax.settings import Settings, settings, takes
-from lion_ports.jax.update import average, lion_move, lion_update, moved, unmoved
+from lion_ports.jax.step import AS_TRANSFORM, IN_PLACE, step
 
 
 class FusedLion(NamedTuple):
@@ -75,7 +70,7 @@ def lion(given: Settings) -> optax.GradientTransformationExtraArgs:
         DtypeError: from ``init``; a parameter is neither floating nor complex.
         NonFiniteError: from ``update``, under ``nonfinite="raise"``.
 
-    >>> import optax
+    >>> import jax.numpy as jnp, optax
     >>> x, optimizer = jnp.array([1.0, 1, 1]), lion(0.25, b1=0.5, b2=0.75, weight_decay=0.5)
     >>> updates, state = optimizer.update(jnp.array([2.0, -2, 0]), optimizer.init(x), x)
     >>> optax.apply_updates(x, updates), state.mu
@@ -94,7 +89,7 @@ def lion(given: Settings) -> optax.GradientTransformationExtraArgs:
         del extra
         if params is None:
             raise ConfigError("lion needs the parameters: call update(updates, state, params)")
-        return _step(_TRANSFORM, config, mask, params, updates, state)
+        return step(AS_TRANSFORM, config, mask, params, updates, state)
 
     return optax.GradientTransformationExtraArgs(lambda params: init(params, config), update)
 
@@ -118,6 +113,7 @@ def scale_by_lion(
         mu_dtype: None (the gradient's dtype), float32 or bfloat16 (L-016).
         cautious: and the rest as in :func:`lion`.
 
+    >>> import jax.numpy as jnp
     >>> direction = scale_by_lion(b1=0.5, b2=0.75)
     >>> g = jnp.array([2.0, -2.0, 0.0])
     >>> direction.update(g, direction.init(g))[0]
@@ -139,7 +135,7 @@ def scale_by_lion(
     ) -> tuple[Any, LionState]:
         del extra
         params = updates if params is None else params
-        return _step(_TRANSFORM, config, None, params, updates, state, lr=-1.0)
+        return step(AS_TRANSFORM, config, None, params, updates, state, lr=-1.0)
 
     return optax.GradientTransformationExtraArgs(lambda params: init(params, config), update)
 
@@ -154,6 +150,7 @@ def fused_lion(given: Settings) -> FusedLion:
     temporary arrays, and equals ``lion_ports.reference`` bit for bit on the CPU. A gradient of None
     leaves its parameter alone (L-003).
 
+    >>> import jax, jax.numpy as jnp
     >>> optimizer = fused_lion(weight_decay=0.5, b1=0.5, b2=0.75)
     >>> step = jax.jit(optimizer.step, donate_argnums=(0, 2))
     >>> x = jnp.array([1.0, 1, 1])
@@ -163,71 +160,7 @@ def fused_lion(given: Settings) -> FusedLion:
     """
     config, mask = given
 
-    def step(params: Any, grads: Any, state: LionState, lr: Any = None) -> tuple[Any, LionState]:
-        return _step(_IN_PLACE, config, mask, params, grads, state, lr=lr)
+    def fused(params: Any, grads: Any, state: LionState, lr: Any = None) -> tuple[Any, LionState]:
+        return step(IN_PLACE, config, mask, params, grads, state, lr=lr)
 
-    return FusedLion(lambda params: init(params, config), step)
-
-
-class _Form(NamedTuple):
-    """What a step returns for each parameter, and how the new parameter is had from that."""
-
-    update: Callable[..., tuple[Array, Array]]
-    stays: Callable[[Array], Array]
-    applied: Callable[[Array, Array], Array]
-
-
-_IN_PLACE = _Form(lion_update, stays=lambda x: x, applied=lambda x, new: new)
-_TRANSFORM = _Form(lion_move, stays=unmoved, applied=moved)
-
-
-def _step(
-    form: _Form,
-    config: LionConfig,
-    mask: Any,
-    params: Any,
-    grads: Any,
-    state: LionState,
-    *,
-    lr: Any = None,
-) -> tuple[Any, LionState]:
-    treedef: Any
-    xs, treedef = jax.tree.flatten(params)
-    xs = [jnp.asarray(x) for x in xs]
-    leaves: Iterable[list[Any]] = (
-        [None] * len(xs) if tree is None else treedef.flatten_up_to(tree)
-        for tree in (grads, state.mu, state.grad_sum, state.average)
-    )
-    gs, ms, sums, es = leaves
-    names = [name for name, _ in named_leaves(params)]
-    mask = mask(params) if callable(mask) else mask
-    decays = [True] * len(xs) if mask is None else jax.tree.leaves(jax.tree.broadcast(mask, params))
-    lr = scheduled("lr", config.lr, state.count) if lr is None else lr  # L-015
-    wd = scheduled("weight_decay", config.weight_decay, state.count)
-
-    count = optax.safe_increment(state.count)
-    zero = opaque_zero(count)
-    due, state = effective_gradients(xs, gs, names, state._replace(grad_sum=sums), config, zero)
-    out = [form.stays(x) for x in xs]
-    for i, (x, g, moves) in enumerate(zip(xs, due.grads, due.moves, strict=True)):
-        if g is None:  # L-003
-            continue
-        scalars = config.scalars(lr, wd, state.lr_peak, decays=decays[i])
-        out[i], ms[i] = form.update(x, g, ms[i], scalars, zero, config.rule, moves)
-        if config.ema_decay is not None:  # L-029
-            e = average(es[i], form.applied(x, out[i]), config.ema_decay, zero)
-            es[i] = chosen(moves, e, es[i])
-            if config.ema_overwrite_every is not None:
-                due_now = (count % config.ema_overwrite_every == 0) & moves
-                out[i] = jnp.where(due_now, stored(es[i], x), out[i])
-
-    def tree(leaves: list[Any], off: bool) -> Any:
-        return None if off else treedef.unflatten(leaves)
-
-    state = state._replace(
-        count=chosen(due.updates, count, state.count),
-        mu=treedef.unflatten(ms),
-        grad_sum=tree(state.grad_sum, state.micro is None),
-        average=tree(es, state.average is None),
-    )
-    return treedef.unflatten(out), state
+    return FusedLion(lambda params: init(params, config), fused)

@@ -72,8 +72,8 @@ def settings(
     options = {name: given[name] for name in _SAME}
     whole = {name: options.pop(name) for name in _WHOLE}
     if arrays := [name for name, value in whole.items() if isinstance(value, jax.Array)]:
-        advice = "is an array; give a Python integer, optax.inject_hyperparams by static_args"
-        raise ConfigError(*(f"{name} {advice}" for name in arrays))
+        advice = "under optax.inject_hyperparams, name it in static_args"
+        raise ConfigError(*(f"{n} is an array, not a whole number; {advice}" for n in arrays))
     options |= {name: value for name, value in whole.items() if value is not None}
     named = mu_dtype is None or isinstance(mu_dtype, str)
     momentum_dtype = mu_dtype if named else jnp.dtype(mu_dtype).name

@@ -54,3 +54,13 @@ def test_averages_that_are_not_kept_cannot_be_had():
     x = jnp.ones(2)
     with pytest.raises(ConfigError, match="the state has no averages; make the optimizer with"):
         averaged_params(lion().init(x), x)
+
+
+def test_gradients_that_do_not_fit_are_named():
+    params = {"w": jnp.ones((2, 3))}
+    for make, bad in ((fused_lion, jnp.ones(3)), (fused_lion, jnp.ones((2, 3), jnp.complex64))):
+        optimizer = make()
+        with pytest.raises(
+            ConfigError, match=r"the gradient of w is .*its parameter float32\[2, 3"
+        ):
+            optimizer.step(params, {"w": bad}, optimizer.init(params))

@@ -42,10 +42,16 @@ for name, x in params.items():
     "options",
     [
         {},
-        {"gradient_accumulation_steps": 2, "ema_decay": 0.5, "loss_scale": 4.0},
-        {"cautious_decay": True, "maximize": True, "clipvalue": 0.5, "nonlinearity": "clip"},
+        {
+            "gradient_accumulation_steps": 2,
+            "ema_decay": 0.5,
+            "loss_scale": 4.0,
+            "cautious_decay": True,
+            "clipvalue": 0.5,
+            "nonlinearity": "clip",
+        },
     ],
-    ids=str,
+    ids=["none", "many"],
 )
 def test_a_step_communicates_nothing(options, python):
     python(f"OPTIONS, EXPECTED = {options}, set()\n" + PROGRAM, devices=4)
