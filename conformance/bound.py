@@ -179,10 +179,10 @@ class StepBound:
         return _span(self._m_low[at], self._m_high[at])
 
 
+@np.errstate(all="ignore")
 def average_range(e: Array, x: Array, decay: float, u: float) -> tuple[Array, Array]:
     """The lowest and the highest average that may follow ``e`` and ``x`` (L-029)."""
-    with np.errstate(all="ignore"):
-        center = decay * e + (1 - decay) * x
+    center = decay * e + (1 - decay) * x
     slack = K_AVERAGE * u * (np.abs(e) + np.abs(x))
     return center - slack, center + slack
 

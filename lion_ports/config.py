@@ -57,15 +57,13 @@ LION = Rule()
 
 @dataclass(frozen=True)
 class LionConfig:
-    r"""The settings of one Lion optimizer, checked together on construction (L-020).
+    """The settings of one Lion optimizer, checked together on construction (L-020).
 
     With gradient ``g``, parameter ``x`` and momentum ``m`` (Program 1 of arXiv 2302.06675):
 
-    .. math::
-
-        u  &= \operatorname{sign}(\beta_1 m + (1 - \beta_1) g) \\
-        x' &= x - lr (u + wd\, x) \\
-        m' &= \beta_2 m + (1 - \beta_2) g
+        u  = sign(beta1*m + (1 - beta1)*g)
+        x' = x - lr*(u + wd*x)
+        m' = beta2*m + (1 - beta2)*g
 
     Args:
         lr: learning rate: a number >= 0, a scalar array, or a schedule ``step -> lr`` that is

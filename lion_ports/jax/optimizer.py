@@ -21,13 +21,11 @@ class FusedLion(NamedTuple):
 
 @takes(settings)
 def lion(given: Settings) -> optax.GradientTransformationExtraArgs:
-    r"""Lion (EvoLved Sign Momentum; Program 1 of arXiv 2302.06675) as an optax transform.
+    """Lion (EvoLved Sign Momentum; Program 1 of arXiv 2302.06675) as an optax transform.
 
-    .. math::
-
-        u  &= \operatorname{sign}(\beta_1 m + (1 - \beta_1) g) \\
-        x' &= x - lr (u + wd\, x) \\
-        m' &= \beta_2 m + (1 - \beta_2) g
+        u  = sign(b1*m + (1 - b1)*g)
+        x' = x - lr*(u + wd*x)
+        m' = b2*m + (1 - b2)*g
 
     Its updates are float32 for bfloat16 and float16 parameters, so that ``optax.apply_updates``
     rounds once (L-008), and -0 for a parameter that stays. It belongs at the end of a chain. To

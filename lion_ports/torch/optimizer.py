@@ -41,13 +41,11 @@ _SCHEDULABLE = ("lr", "weight_decay")
 
 
 class Lion(torch.optim.Optimizer):
-    r"""Lion (EvoLved Sign Momentum; Program 1 of arXiv 2302.06675).
+    """Lion (EvoLved Sign Momentum; Program 1 of arXiv 2302.06675).
 
-    .. math::
-
-        u  &= \operatorname{sign}(\beta_1 m + (1 - \beta_1) g) \\
-        x' &= x - lr (u + wd\, x) \\
-        m' &= \beta_2 m + (1 - \beta_2) g
+        u  = sign(beta1*m + (1 - beta1)*g)
+        x' = x - lr*(u + wd*x)
+        m' = beta2*m + (1 - beta2)*g
 
     On the CPU, eager and under ``torch.compile(optimizer.step)``, every step equals
     ``lion_ports.reference`` bit for bit; a change of ``lr`` or ``weight_decay`` compiles nothing
