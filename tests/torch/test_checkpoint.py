@@ -31,6 +31,11 @@ def test_one_process_resumes_what_two_saved(runs, bits):
         assert bits(run["resharded"]) == bits(run["through"])
 
 
+def test_gathered_and_flat_state_dicts_resume(runs, bits):
+    run = runs["float32-momentum"]
+    assert bits(run["gathered"]) == bits(run["flat"]) == bits(run["through"])
+
+
 def test_a_float32_momentum_of_bfloat16_parameters_is_kept(runs):
     for way in ("through", "resumed", "resharded"):
         found = runs["float32-momentum"][way]

@@ -4,6 +4,7 @@ Under torchrun with the folder argv[1]: writes the checkpoint, and what the run 
 with a restart. Without torchrun: resumes from the same checkpoint on plain tensors.
 """
 
+import copy
 import os
 import sys
 from pathlib import Path
@@ -13,10 +14,13 @@ import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from common import batches, make_model, snapshot, train, train_alone
 from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
     get_model_state_dict,
     get_optimizer_state_dict,
+    get_state_dict,
     set_model_state_dict,
     set_optimizer_state_dict,
+    set_state_dict,
 )
 from torch.distributed.fsdp import fully_shard
 
@@ -74,6 +78,21 @@ def both(folder, name, rank):
     return {"through": through, "resumed": snapshot(model, optimizer)}
 
 
+def in_memory(name, rank, **options):
+    """A restart from state dicts that are gathered, or flat, and never on a disk."""
+    settings, data = SETTINGS[name], batches(BEFORE + AFTER, DTYPE)[:, rank]
+    options = StateDictOptions(**options)
+    model, optimizer = start(settings, sharded=True)
+    train(model, optimizer, data[:BEFORE])
+    weights, state = copy.deepcopy(get_state_dict(model, optimizer, options=options))
+    model, optimizer = start(settings, sharded=True)
+    set_state_dict(
+        model, optimizer, model_state_dict=weights, optim_state_dict=state, options=options
+    )
+    train(model, optimizer, data[BEFORE:])
+    return snapshot(model, optimizer)
+
+
 def alone(folder, name):
     model, optimizer = resume(folder / name, SETTINGS[name], sharded=False)
     train_alone(model, optimizer, batches(BEFORE + AFTER, DTYPE)[BEFORE:])
@@ -85,7 +104,12 @@ if __name__ == "__main__":
     if "RANK" in os.environ:
         dist.init_process_group("gloo")
         rank = dist.get_rank()
-        torch.save({name: both(folder, name, rank) for name in SETTINGS}, folder / f"rank{rank}.pt")
+        found = {name: both(folder, name, rank) for name in SETTINGS}
+        found["float32-momentum"] |= {
+            "gathered": in_memory("float32-momentum", rank, full_state_dict=True),
+            "flat": in_memory("float32-momentum", rank, flatten_optimizer_state_dict=True),
+        }
+        torch.save(found, folder / f"rank{rank}.pt")
         dist.destroy_process_group()
     else:
         torch.save({name: alone(folder, name) for name in SETTINGS}, folder / "alone.pt")
