@@ -40,6 +40,11 @@ def test_two_processes_train_as_one(data_parallel, bits):
                 assert cell[way] == cell["alone"], (name, way)
 
 
+def test_the_zero_redundancy_optimizer(data_parallel, bits):
+    for cells in data_parallel:
+        assert bits(cells["zero"]) == bits(cells["plain"]["alone"]["parameters"])
+
+
 def test_replicas_do_not_release_gradients_that_are_averaged_later(data_parallel):
     for cells in data_parallel:
         assert "use fully_shard in place of DistributedDataParallel" in cells["refusal"]

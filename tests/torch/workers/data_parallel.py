@@ -5,8 +5,9 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from common import batches, make_model, snapshot, train, train_alone
+from common import batches, full, make_model, snapshot, train, train_alone
 from torch.distributed.fsdp import fully_shard
+from torch.distributed.optim import ZeroRedundancyOptimizer
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -50,6 +51,15 @@ def results(settings, rank):
     return found
 
 
+def zero(rank):
+    """Parameters of the plain run where each process keeps the state of some of them alone."""
+    model = make_model()
+    wrapped = DistributedDataParallel(model)
+    optimizer = ZeroRedundancyOptimizer(model.parameters(), Lion, **SETTINGS["plain"])
+    train(wrapped, optimizer, batches(STEPS)[:, rank])
+    return [full(p) for p in model.parameters()]
+
+
 def refusal():
     """What is said to a release of gradients that are averaged later."""
     model = make_model()
@@ -88,6 +98,6 @@ if __name__ == "__main__":
     dist.init_process_group("gloo")
     rank = dist.get_rank()
     found = {name: results(settings, rank) for name, settings in SETTINGS.items()}
-    found["refusal"] = refusal()
+    found["zero"], found["refusal"] = zero(rank), refusal()
     torch.save(found, Path(sys.argv[1]) / f"rank{rank}.pt")
     dist.destroy_process_group()
