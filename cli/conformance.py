@@ -1,17 +1,13 @@
 """``lion-conformance``: is this Lion the Lion of the specification?"""
 
-import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from lion_ports import SPEC_VERSION, __version__
-
-if TYPE_CHECKING:
-    from lion_ports.conformance.execution import Result
-    from lion_ports.conformance.runner import Report
+from lion_ports.cli.reporting import Progress, replay, show, show_options
 
 # NumPy and the suite are imported inside the commands, so that --help answers at once.
 
@@ -146,13 +142,13 @@ def run(
             find(impl, kwargs, rename)
         for impl in impls or [name for name in _DEFAULT if _installed(name)]:
             width = max(len(case.id) for case in cases)
-            with _Progress(impl, len(cases)) as advance:
+            with Progress(impl, len(cases)) as advance:
                 report = run_cases(
                     impl, cases, level, kwargs=kwargs, rename=rename, device=device,
                     on_result=lambda result: advance(),
                 )  # fmt: skip
             reports.append(report)
-            _show(report, width, _replay(impl, level, device))
+            show(report, width, replay(impl, level, device))
     except TargetError as error:
         _refuse(str(error))
     if json_path is not None:
@@ -178,7 +174,7 @@ def options(impls: tuple[str, ...], level: Any, json_path: Path | None) -> None:
     Exit status 1: some option is missing or wrong somewhere.
     """
     from lion_ports.conformance.adapters import TargetError, find
-    from lion_ports.conformance.options import all_options, as_dict, offered, verdict
+    from lion_ports.conformance.options import all_options, as_dict, offered
     from lion_ports.conformance.report import write_beside
 
     _refuse_missing_folder(json_path)
@@ -188,27 +184,13 @@ def options(impls: tuple[str, ...], level: Any, json_path: Path | None) -> None:
         for impl in impls:
             find(impl, {}, {})
         count = len({case.id for option in table for case in option.cases})
-        with _Progress("options", count * len(impls)) as advance:
+        with Progress("options", count * len(impls)) as advance:
             reports = offered(table, impls, level, lambda result: advance())
     except TargetError as error:
         _refuse(str(error))
     if json_path is not None:
         write_beside(json_path, as_dict(table, reports, level))
-    wide = max(len(option.name) for option in table)
-    columns = {impl: max(len(impl), len("UNSUPPORTED")) for impl in impls}
-    heads = "  ".join(f"{impl:{width}}" for impl, width in columns.items())
-    click.secho(f"{'option':{wide}}  {'rules':12}  {heads}  cases", bold=True)
-    everywhere = True
-    for option in table:
-        cells = {impl: verdict(option, report) for impl, report in reports.items()}
-        good = all(cell == "yes" for cell in cells.values())
-        everywhere = everywhere and good
-        words = "  ".join(f"{cells[impl]:{width}}" for impl, width in columns.items())
-        more = f" and {len(option.cases) - 1} more" if len(option.cases) > 1 else ""
-        ids = option.cases[0].id + more if option.cases else ""
-        rules = ", ".join(option.rules[:2]) + ("..." if len(option.rules) > 2 else "")
-        click.secho(f"{option.name:{wide}}  {rules:12}  {words}  {ids}", fg=None if good else "red")
-    if not everywhere:
+    if not show_options(table, reports):
         sys.exit(1)
 
 
@@ -228,85 +210,3 @@ def _refuse_missing_folder(json_path: Path | None) -> None:
 def _refuse(sentence: str) -> None:
     click.echo(f"lion-conformance: {sentence}", err=True)
     sys.exit(2)
-
-
-class _Progress:
-    """A counter on a terminal, silence elsewhere."""
-
-    def __init__(self, impl: str, total: int) -> None:
-        self._impl, self._total, self._done = impl, total, 0
-
-    def __enter__(self) -> Any:
-        return self._advance
-
-    def _advance(self) -> None:
-        self._done += 1
-        if sys.stderr.isatty():
-            click.echo(f"\r{self._impl}: {self._done}/{self._total}", err=True, nl=False)
-
-    def __exit__(self, *exception: object) -> None:
-        if sys.stderr.isatty():
-            click.echo("\r\033[K", err=True, nl=False)
-
-
-def _replay(impl: str, level: str, device: str) -> str:
-    """The command that puts one case to this implementation again, up to the case's id."""
-    words = ["lion-conformance", "run", "--impl", impl]
-    arguments = iter(sys.argv[1:])
-    for word in arguments:
-        if word in ("--kwarg", "--rename"):
-            words += [word, next(arguments)]
-        elif word.startswith(("--kwarg=", "--rename=")):
-            words.append(word)
-    words += ["--device", device] if device != "cpu" else []
-    words += ["--level", level] if level != "faithful" else []
-    return shlex.join([*words, "--case"])
-
-
-def _show(report: "Report", width: int, replay: str) -> None:
-    """Failures in full, then one line of counts, then the verdict."""
-    from lion_ports.conformance.execution import UNSUPPORTED
-    from lion_ports.conformance.mutants import MUTANTS
-
-    click.secho(
-        f"{report.name} {report.version} on {report.device}, level {report.level}", bold=True
-    )
-    for result in report.cases:
-        if result.failed:
-            click.secho(f"  {result.outcome:6}{result.id:{width}}  {result.rule}", fg="red")
-            click.echo(f"        {result.detail}")
-            for name in result.diagnosis[:2]:
-                click.echo(f"        behaves as `{name}`: {MUTANTS[name].sentence}")
-            click.echo(f"        {replay} {result.id}")
-    absent: dict[str, list[str]] = {}
-    for result in report.cases:
-        if result.outcome == UNSUPPORTED:
-            absent.setdefault(result.detail, []).append(result.id)
-    for what, ids in absent.items():
-        more = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
-        click.echo(f"  not offered: {what} ({ids[0]}{more})")
-    click.echo(f"  {_counts(report.cases)}; subnormal numbers are {report.subnormals}")
-    if report.conforms:
-        click.secho(f"  conforms at level {report.level}", fg="green")
-        return
-    broken = sorted({result.rule for result in report.cases if result.failed})
-    click.secho(
-        f"  does not conform at level {report.level}: it breaks {', '.join(broken)} of docs/spec.md"
-        if broken
-        else f"  does not conform at level {report.level}: no case could be judged",
-        fg="red",
-    )
-    for name in report.diagnosis:
-        click.echo(f"  behaves as `{name}`: {MUTANTS[name].sentence}")
-
-
-def _counts(results: "list[Result]") -> str:
-    from collections import Counter
-
-    counts = Counter(result.outcome for result in results)
-    parts = [f"{count} {outcome}" for outcome, count in counts.most_common()]
-    worst = max((r.max_ulp for r in results if r.outcome == "ULP"), default=0)
-    ambiguous = sum(r.ambiguous for r in results if r.outcome == "AMBIGUOUS")
-    notes = [f"up to {worst} ulp"] * bool(worst)
-    notes += [f"{ambiguous} signs inside the band"] * bool(ambiguous)
-    return f"{len(results)} cases: {', '.join(parts)}" + (f" ({', '.join(notes)})" if notes else "")

@@ -17,7 +17,7 @@ SCHEMA = json.loads((Path(__file__).parents[2] / "conformance" / "report.schema.
 LOCAL = '''
 import os, time
 import numpy as np
-from lion_ports import reference
+from lion_ports import LionConfig, reference
 
 class Mine:
     """Lion in the suite's protocol."""
@@ -47,8 +47,18 @@ class Coupled(Mine):
         wd = self.config.weight_decay
         grads = {n: None if g is None else g + type(g.flat[0])(wd) * self.x[n] if g.size else g
                  for n, g in grads.items()}
-        wd, config = 0.0, reference.LionConfig(betas=self.config.betas)
+        wd, config = 0.0, LionConfig(betas=self.config.betas)
         self.x, self.state = reference.step(self.x, grads, self.state, config, lr=lr)
+
+class Careless(Mine):
+    """It knows no caution, and offers no average."""
+
+    def start(self, params, config):
+        if config.ema_decay is not None:
+            from lion_ports.conformance.protocol import UnsupportedError
+            raise UnsupportedError("option ema_decay")
+        from dataclasses import replace
+        super().start(params, replace(config, cautious=False, cautious_cap=10.0))
 
 class Greedy(Mine):
     def step(self, grads, lr):
@@ -276,3 +286,35 @@ class Leaving(Mine):
     report = runner.run("python:mine:Leaving", select(("basic-*",)), "faithful")
     assert len(report.cases) == len(select(("basic-*",)))
     assert {case.outcome for case in report.cases} == {"EXACT", "ERROR"}
+
+
+OPTIONS = {
+    "lr=SCHEDULE", "weight_decay=SCHEDULE", "mask", "lr_peak", "maximize", "cautious", "cautious_cap",
+    "cautious_decay", "steepness", "clipvalue", "clipnorm", "global_clipnorm",
+    "gradient_accumulation_steps", "ema_decay", "ema_overwrite_every", "loss_scale",
+    "loss_scale_growth_interval", 'decay="independent"', 'momentum_dtype="float32"',
+    'momentum_dtype="bfloat16"', 'nonfinite="skip"', 'nonfinite="raise"', 'nonlinearity="tanh"',
+    'nonlinearity="clip"', 'nonlinearity="l2"', 'loss_scale="dynamic"',
+}  # fmt: skip
+
+
+def test_options_lists_every_option_with_its_cases(tmp_path):
+    path = tmp_path / "options.json"
+    done = run("options", "--impl", "numpy", "--json", str(path))
+    assert done.returncode == 0, done.stdout + done.stderr
+    table = json.loads(path.read_text())["options"]
+    assert {row["option"] for row in table} == OPTIONS
+    for row in table:
+        assert row["numpy"] is True
+        assert row["cases"]
+        assert row["cases"][0] in done.stdout
+        assert set(row["rules"]) <= {case.rule for case in CASES.values()}
+
+
+def test_options_says_where_one_is_missing_or_wrong(folder):
+    done = run("options", "--impl", "python:mine:Careless", cwd=folder)
+    assert done.returncode == 1
+    lines = {line.split()[0]: line for line in done.stdout.splitlines()}
+    assert "FAIL" in lines["cautious"]
+    assert "UNSUPPORTED" in lines["ema_decay"]
+    assert "yes" in lines["maximize"]
