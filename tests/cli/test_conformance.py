@@ -289,8 +289,8 @@ class Leaving(Mine):
 
 
 OPTIONS = {
-    "lr=SCHEDULE", "weight_decay=SCHEDULE", "mask", "lr_peak", "maximize", "cautious", "cautious_cap",
-    "cautious_decay", "steepness", "clipvalue", "clipnorm", "global_clipnorm",
+    "lr=SCHEDULE", "weight_decay=SCHEDULE", "mask", "lr_peak", "maximize", "cautious",
+    "cautious_cap", "cautious_decay", "steepness", "clipvalue", "clipnorm", "global_clipnorm",
     "gradient_accumulation_steps", "ema_decay", "ema_overwrite_every", "loss_scale",
     "loss_scale_growth_interval", 'decay="independent"', 'momentum_dtype="float32"',
     'momentum_dtype="bfloat16"', 'nonfinite="skip"', 'nonfinite="raise"', 'nonlinearity="tanh"',

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -72,7 +73,7 @@ def chains(draw):
     """Backends in any order, and how many steps each of them makes."""
     cuts = sorted(draw(st.sets(st.integers(1, STEPS - 1), min_size=1, max_size=5)))
     ends = [0, *cuts, STEPS]
-    lengths = [b - a for a, b in zip(ends, ends[1:], strict=False)]
+    lengths = [b - a for a, b in pairwise(ends)]
     return [draw(st.sampled_from(BACKENDS)) for _ in lengths], lengths
 
 
