@@ -16,6 +16,7 @@ TEXT = PAGE.read_text()
 BLOCKS = re.findall(r"^```python ?(\w*)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 PLAIN = [code for kind, code in BLOCKS if not kind]
 APART = {kind: code for kind, code in BLOCKS if kind}
+FRAMEWORKS = ("accelerate", "lightning", "transformers")
 
 
 @pytest.mark.parametrize("code", PLAIN, ids=range(len(PLAIN)))
@@ -24,7 +25,11 @@ def test_blocks_run(code, tmp_path, monkeypatch):
     exec(compile(code, PAGE.name, "exec"), {})
 
 
-@pytest.mark.parametrize("kind", APART)
+@pytest.mark.parametrize(
+    "kind",
+    # What these three do is in test_peers.py, every time.
+    [pytest.param(k, marks=[pytest.mark.slow] if k in FRAMEWORKS else []) for k in APART],
+)
 def test_blocks_run_in_processes_of_their_own(kind, worker, tmp_path):
     if kind != "torchrun" and find_spec(kind) is None:
         pytest.skip(f"{kind} is not installed: needs the extra 'peers'")
