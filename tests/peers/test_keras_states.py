@@ -5,12 +5,12 @@ import random
 import pytest
 
 INF = float("inf")
-TWO = {"gradient_accumulation_steps": 2}
+FOUR = {"gradient_accumulation_steps": 4}
 OPTIONS = {
     "plain": ({}, {}),
     "weight_decay": ({"weight_decay": 0.5}, {"weight_decay": 0.5}),
     "schedule": ({}, {}),
-    "accumulation": (TWO, TWO),
+    "accumulation": (FOUR, FOUR),
     "average": (
         {"use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 4},
         {"ema_decay": 0.5, "ema_overwrite_every": 4},
@@ -25,13 +25,14 @@ WHOLE, ANY = "whole", "any"
 
 
 def case(option, kind, dtype):
-    """Five steps, of which three come before the handover."""
+    """Five steps or nine, of which three or six come before the handover."""
+    number, handover = (9, 6) if option == "accumulation" else (5, 3)
     numbers = random.Random(0)
     draw = (lambda: numbers.choice([-2, 1, 3])) if kind == WHOLE else (lambda: numbers.gauss(0, 1))
     scale = 2.0**15 if option == "dynamic loss scale" else 1.0
-    steps = [{"kernel": [scale * draw() for _ in range(4)], "bias": [scale]} for _ in range(5)]
+    steps = [{"kernel": [scale * draw() for _ in range(4)], "bias": [scale]} for _ in range(number)]
     if option == "dynamic loss scale":
-        steps[3]["bias"] = [INF]
+        steps[1]["bias"] = [INF]
     keras, ours = OPTIONS[option]
     return {
         "x": {"kernel": [1.0, -2.0, 0.5, 3.0], "bias": [-1.0]},
@@ -39,7 +40,7 @@ def case(option, kind, dtype):
         "lr": "halving" if option == "schedule" else 0.25,
         "betas": [0.5, 0.75] if kind == WHOLE else [0.9, 0.99],
         "dtype": dtype,
-        "handover": 3,
+        "handover": handover,
         "keras": keras,
         "ours": ours,
     }

@@ -17,7 +17,7 @@ from lion_ports import PortableState
 
 OURS = import_module(f"{os.environ['KERAS_BACKEND']}_side").Side
 ARRAYS = {"parameters": "x", "momentum": "m", "average": "average", "gradient_sum": "sum"}
-NUMBERS = ("count", "micro", "skipped", "loss_scale", "good_steps")
+COUNTERS = ("count", "micro", "skipped", "loss_scale", "good_steps")
 
 
 def sides(case: dict[str, Any]) -> tuple[Any, Any]:
@@ -46,7 +46,8 @@ def gradients(case: dict[str, Any]) -> list[dict[str, Any]]:
 
 def recorded(state: PortableState) -> dict[str, Any]:
     """A state as plain numbers, which hold every value exactly, and the dtypes of its arrays."""
-    kept: dict[str, Any] = {name: getattr(state, name) for name in NUMBERS}
+    kept: dict[str, Any] = {name: getattr(state, name) for name in COUNTERS}
+    kept["seen"] = dict(sorted(state.seen.items()))
     for kind, key in ARRAYS.items():
         of = dict(sorted(getattr(state, kind).items()))
         kept[key] = {name: a.astype(np.float64).tolist() for name, a in of.items()}
