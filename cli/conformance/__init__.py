@@ -1,0 +1,42 @@
+"""``lion-conformance``: is this Lion the Lion of the specification?
+
+Each command is the object ``command`` of the module of its name, imported when it is called.
+"""
+
+import importlib
+
+import click
+
+from lion_ports import SPEC_VERSION, __version__
+
+COMMANDS = {
+    "list": "Levels, implementations found here, and cases.",
+    "run": "Run the cases on one or more implementations, each in a process of its own.",
+    "options": "Which options each implementation offers, by running the cases of each.",
+}
+"""In the order of --help, with the first line of each command's own help."""
+
+
+class _Commands(click.Group):
+    def list_commands(self, context: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"lion_ports.cli.conformance.{name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(f"{__version__}, specification {SPEC_VERSION}", prog_name="lion-conformance")
+def main() -> None:
+    """Is this Lion the Lion of the specification, and if not, what is it instead?
+
+    Exit status: 0 it conforms; 1 it does not; 2 the command was wrong, or what it names is missing.
+    """

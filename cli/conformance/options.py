@@ -1,0 +1,47 @@
+"""``lion-conformance options``."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lion_ports.cli.conformance.printing import Progress, show_options
+from lion_ports.cli.conformance.shared import DEFAULT, installed, refuse, refuse_missing_folder
+
+
+@click.command("options")
+@click.option("--impl", "impls", multiple=True, help="Default: the four of lion_ports.")
+@click.option(
+    "--level", type=click.Choice(["bitwise", "faithful"]), default="bitwise", show_default=True
+)
+@click.option(
+    "--json",
+    "json_path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the table as JSON.",
+)
+def command(impls: tuple[str, ...], level: Any, json_path: Path | None) -> None:
+    """Which options each implementation offers, by running the cases of each.
+
+    Exit status 1: some option is missing or wrong somewhere.
+    """
+    from lion_ports.conformance.adapters import TargetError, find
+    from lion_ports.conformance.options import all_options, as_dict, offered
+    from lion_ports.conformance.report import write_beside
+
+    refuse_missing_folder(json_path)
+    impls = impls or tuple(name for name in DEFAULT if installed(name))
+    table = all_options()
+    try:
+        for impl in impls:
+            find(impl, {}, {})
+        count = len({case.id for option in table for case in option.cases})
+        with Progress("options", count * len(impls)) as advance:
+            reports = offered(table, impls, level, lambda result: advance())
+    except TargetError as error:
+        refuse(str(error))
+    if json_path is not None:
+        write_beside(json_path, as_dict(table, reports, level))
+    if not show_options(table, reports):
+        sys.exit(1)
