@@ -112,7 +112,7 @@ def _exported(params: Mapping[str, Any], part: Any) -> PortableState:
             f"the state has momentum of {lost[0]!r}, which is no parameter; give the parameters "
             "that init was called with (optax.flatten, which makes them one, cannot be exported)"
         )
-    parameters = {name: np.asarray(params[name]) for name in momentum}
+    parameters = {name: _array(name, params[name]) for name in momentum}
     if not isinstance(part, LionState):
         return PortableState(parameters, momentum, count=int(part.count))
     options: dict[str, Any] = {}
@@ -203,4 +203,13 @@ def _placed(array: NDArray[Any], old: Any) -> Array:
 
 
 def _arrays(tree: Any) -> dict[str, NDArray[Any]]:
-    return {name: np.asarray(leaf) for name, leaf in named_leaves(tree)}
+    return {name: _array(name, leaf) for name, leaf in named_leaves(tree)}
+
+
+def _array(name: str, leaf: Any) -> NDArray[Any]:
+    if not getattr(leaf, "is_fully_addressable", True):
+        raise StateError(
+            f"{name!r} is spread over several processes; gather parameters and state first, with "
+            "jax.experimental.multihost_utils.process_allgather(..., tiled=True)"
+        )
+    return np.asarray(leaf)

@@ -115,6 +115,20 @@ def test_an_option_that_is_new_begins_with_the_restored_parameters(arrays, asser
     assert_same(state.average, arrays(1))
 
 
+def test_it_is_put_where_the_fresh_state_was(arrays):
+    mesh = jax.make_mesh((1,), ("d",))
+    here = jax.NamedSharding(mesh, jax.P("d"))
+    params = jax.device_put(arrays(1), here)
+    optimizer = fused_lion()
+    moved, state = import_state(
+        export_state(arrays(1), optimizer.init(arrays(1))),
+        params,
+        jax.device_put(optimizer.init(params), jax.NamedSharding(mesh, jax.P())),
+    )
+    assert moved["w"].sharding == here
+    assert state.mu["w"].sharding == state.count.sharding == jax.NamedSharding(mesh, jax.P())
+
+
 def test_what_does_not_fit_is_refused_in_one_sentence(arrays):
     params = arrays(1)
     plain, accumulating = fused_lion(), fused_lion(gradient_accumulation_steps=2)

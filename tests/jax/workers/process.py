@@ -8,7 +8,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from lion_ports.jax import fused_lion
+from lion_ports import StateError, save_state
+from lion_ports.jax import export_state, fused_lion
 
 number, count, port = (int(word) for word in sys.argv[1:4])
 folder = Path(sys.argv[4])
@@ -45,6 +46,13 @@ for _ in range(4):
     params, state = step(params, place(draw()), state)
 assert len(params["rows"].addressable_shards) == 1
 
-whole = multihost_utils.process_allgather((params, state.mu), tiled=True)
+refused = ""
+try:
+    export_state(params, state)
+except StateError as error:
+    refused = str(error)
+assert ("gather parameters and state first" in refused) == (count > 1), refused
+
+whole = multihost_utils.process_allgather((params, state), tiled=True)
 if number == 0:
-    np.savez(folder / f"{count}.npz", *jax.tree.leaves(whole))
+    save_state(folder / f"{count}.safetensors", export_state(*whole))
