@@ -206,15 +206,12 @@ class Lion(torch.optim.Optimizer):
             index: which of ``param_groups`` it is in.
         """
         group, slots = self.param_groups[index], self.state[p]
-        refuse_sparse([(name, q) for name, q in _with_gradients([group]) if q is p])
-        self._schedule(index)
+        if p.grad is not None and p.grad.is_sparse:  # names are made for the error alone
+            refuse_sparse([(name, q) for name, q in _with_gradients([group]) if q is p])
+        self._schedule(index, ends=False)
         init_slots(p, slots, group, self.config)
         settings = settings_of(group, self._unscale(), as_tensors=False)
         update_([job_of(p, slots, settings)])
-
-    def init_state(self, p: Tensor, group: dict[str, Any]) -> None:
-        """Make what is missing in the state of a parameter of ``group``, as its first step does."""
-        init_slots(p, self.state[p], group, self.config)
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def _jobs(self, as_tensors: bool) -> tuple[list[Job], bool]:
@@ -233,7 +230,7 @@ class Lion(torch.optim.Optimizer):
         for group in groups:
             for p in group["params"]:
                 if p.grad is not None:
-                    self.init_state(p, group)
+                    init_slots(p, self.state[p], group, self.config)
         complete = int(groups[0]["micro"]) + 1 >= steps
         counts = [self._schedule(i) for i in range(len(groups))] if complete else []
         jobs = []
@@ -260,19 +257,21 @@ class Lion(torch.optim.Optimizer):
             if "seen" in slots:
                 slots["seen"].zero_()
 
-    def _schedule(self, index: int) -> bool:
+    def _schedule(self, index: int, *, ends: bool = True) -> bool:
         """Evaluate the schedules of a group at its count of updates (L-015).
 
-        A rate that was set by hand holds for one step. If it is 0, that step is no update: so
-        torch.distributed.checkpoint has an optimizer make its state. Returns whether it is one.
+        A rate that was set by hand holds for one step, which ``ends`` with this. If it is 0, that
+        step is no update: so torch.distributed.checkpoint has an optimizer make its state. Returns
+        whether it is one.
         """
         group, given = self.param_groups[index], self._given[index]
         for name, schedule in self._schedules[index].items():
             if group[name] == given[name]:
-                group[name] = scheduled(name, schedule, int(group["count"]))
+                group[name] = given[name] = scheduled(name, schedule, int(group["count"]))
             elif name == "lr" and group["lr"] == 0:
                 return False
-            given[name] = group[name]
+            elif ends:
+                given[name] = group[name]
         return True
 
     def _unscale(self) -> float | Tensor | None:

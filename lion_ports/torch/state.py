@@ -171,7 +171,7 @@ def _refuse_other_parameters(portable: PortableState, held: Held) -> None:
         saved, due = portable.parameters[name], tuple(p.shape)
         if saved.shape != due:
             raise StateError(f"{name!r} was saved with shape {saved.shape}, and has {due}")
-        if (dtype := from_numpy(saved[..., :0]).dtype) != p.dtype:
+        if (dtype := from_numpy(saved.reshape(-1)[:0]).dtype) != p.dtype:
             raise StateError(f"{name!r} was saved as {dtype}, and is {p.dtype}; convert the model")
 
 

@@ -41,6 +41,23 @@ def test_released_and_ordinary_steps_are_the_same(settings, bits):
     assert bits(other.state_dict()) == bits(optimizer.state_dict())
 
 
+@pytest.mark.parametrize("release", [False, True])
+def test_a_rate_set_by_hand_holds_for_one_step_of_every_parameter(release, bits):
+    model, due = make_model(), make_model()
+    optimizer = Lion(model.parameters(), lr=lambda step: 0.25)
+    if release:
+        release_gradients(optimizer)
+    for own, rate in ((0.5, 0.5), (None, 0.25)):
+        if own is not None:
+            optimizer.param_groups[0]["lr"] = own
+        before = bits(list(model.parameters()))
+        train(model, optimizer, steps=1)
+        assert bits(list(model.parameters())) != before
+        for p, q in zip(model.parameters(), due.parameters(), strict=True):
+            assert torch.allclose((p - q).abs(), torch.tensor(rate))
+        due.load_state_dict(model.state_dict())
+
+
 def test_no_two_gradients_exist_at_once():
     model = make_model()
     optimizer = Lion(model.parameters())
