@@ -106,6 +106,7 @@ class _Faithful:
         )
         return finding, count
 
+    @np.errstate(all="ignore")  # infinities and NaN follow IEEE 754
     def _averaged(self, i: int, name: str, before: Before, overwrite: bool) -> Finding | None:
         """L-029: from the average before and the parameter now, which it may have overwritten."""
         after, decay = self._observed[i], self._trial.config.ema_decay or 0.0
