@@ -30,6 +30,7 @@ OPTIONS = {
     "clipnorm": {"clipnorm": 0.7},
     "global-clipnorm": {"global_clipnorm": 0.7},
     "accumulate": {"gradient_accumulation_steps": 3, "weight_decay": 0.3},
+    "accumulate-scaled": {"gradient_accumulation_steps": 3, "loss_scale": 3.0},
     "accumulate-skip": {"gradient_accumulation_steps": 2, "nonfinite": "skip"},
     "ema": {"ema_decay": 0.9, "weight_decay": 0.3},
     "ema-accumulate": {"ema_decay": 0.9, "gradient_accumulation_steps": 2},

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import pytest
 
 from lion_ports import ConfigError, DtypeError, LionConfig
-from lion_ports.jax import averaged_params, fused_lion, lion, scale_by_lion
+from lion_ports.jax import fused_lion, lion, scale_by_lion
 
 
 @pytest.mark.parametrize("make", [lion, fused_lion])
@@ -48,12 +48,6 @@ def test_parameters_that_are_integers_are_named():
     params = {"layers": [{"w": jnp.ones(2)}, {"w": jnp.ones(2, jnp.int32)}]}
     with pytest.raises(DtypeError, match=r"^layers\.1\.w has dtype int32"):
         lion().init(params)
-
-
-def test_averages_that_are_not_kept_cannot_be_had():
-    x = jnp.ones(2)
-    with pytest.raises(ConfigError, match="the state has no averages; make the optimizer with"):
-        averaged_params(lion().init(x), x)
 
 
 def test_gradients_that_do_not_fit_are_named():
