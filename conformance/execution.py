@@ -124,7 +124,7 @@ def _parameters(implementation: Any) -> dict[str, Any]:
     """The parameters now; none where the constructor did not get so far."""
     try:
         parameters: dict[str, Any] = implementation.params()
-    except AttributeError:
+    except (AttributeError, RuntimeError):  # a program says so in an answer of its own
         return {}
     return parameters
 

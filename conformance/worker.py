@@ -29,7 +29,7 @@ def main() -> None:
     answer(
         {
             "ready": {
-                "version": target.version,
+                "version": adapter.version,
                 "device": adapter.device,
                 "subnormals": "flushed" if adapter.flushes else "kept",
             }

@@ -9,9 +9,15 @@ from lion_ports.conformance.adapters.target import Target as Target
 from lion_ports.conformance.adapters.target import TargetError as TargetError
 from lion_ports.conformance.adapters.target import find as find
 
-_MODULES = {"numpy": "python", "python": "python", "torch": "torch", "mlx": "mlx"} | {
+_MODULES = {
+    "numpy": "python",
+    "python": "python",
+    "torch": "torch",
     "optax": "jax",
     "jax": "jax",
+    "mlx": "mlx",
+    "keras": "keras",
+    "exec": "exec",
 }
 
 

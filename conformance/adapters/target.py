@@ -28,7 +28,7 @@ BUILT_IN: dict[str, tuple[str, str, str, str]] = {
 }
 """Name -> (kind, module, attribute, description)."""
 
-_KINDS = {"torch": "torch", "optax": "jax", "mlx": "mlx", "python": ""}
+_KINDS = ("torch", "optax", "mlx", "keras", "python")
 
 
 class TargetError(LionError):
@@ -37,7 +37,10 @@ class TargetError(LionError):
 
 @dataclass(frozen=True)
 class Target:
-    """One thing to test; ``attribute`` of ``module`` makes it, with ``kwargs`` filled in."""
+    """One thing to test; ``attribute`` of ``module`` makes it, with ``kwargs`` filled in.
+
+    For kind "exec" the module is a command line, and there is no attribute.
+    """
 
     spec: str
     kind: str
@@ -59,7 +62,7 @@ class Target:
     @property
     def extra(self) -> str:
         """The extra of lion-ports that brings its framework."""
-        return {"optax": "jax"}.get(self.kind, self.kind)
+        return {"optax": "jax", "keras": "peers"}.get(self.kind, self.kind)
 
     @property
     def version(self) -> str:
@@ -134,29 +137,39 @@ class Adapter:
     """A factory of fresh implementations, and what is known of them all."""
 
     def __init__(
-        self, target: Target, make: Callable[[], Any], *, device: str, flushes: bool = False
+        self,
+        target: Target,
+        make: Callable[[], Any],
+        *,
+        device: str,
+        flushes: bool = False,
+        version: str = "",
     ) -> None:
         self.target = target
         self.make = make
         self.device = device
         self.flushes = flushes
+        self.version = version or target.version
 
 
 def find(spec: str, kwargs: Mapping[str, Any], rename: Mapping[str, str]) -> Target:
     """The target that ``--impl spec`` names.
 
     Raises:
-        TargetError: it is neither a built-in name nor ``kind:module:attribute``.
+        TargetError: it is neither a built-in name, nor ``kind:module:attribute``, nor
+            ``exec:command``.
     """
     if spec in BUILT_IN:
         kind, module, attribute, _ = BUILT_IN[spec]
         return Target(spec, kind, module, attribute, kwargs, rename)
     kind, _, rest = spec.partition(":")
+    if kind == "exec" and rest.strip():  # --exec COMMAND
+        return Target(spec, kind, rest, "", kwargs, rename)
     module, _, attribute = rest.partition(":")
     if kind not in _KINDS or not module or not attribute:
         raise TargetError(
-            f"--impl {spec!r} is neither one of {', '.join(BUILT_IN)} nor KIND:MODULE:NAME with "
-            f"KIND one of {', '.join(_KINDS)}"
+            f"--impl {spec!r} is neither one of {', '.join(BUILT_IN)}, nor KIND:MODULE:NAME with "
+            f"KIND one of {', '.join(_KINDS)}, nor exec:COMMAND"
         )
     return Target(spec, kind, module, attribute, kwargs, rename)
 

@@ -1,0 +1,218 @@
+"""A program in any language, behind the protocol of docs/conformance-exec.md."""
+
+import json
+import math
+import shlex
+import subprocess
+import weakref
+from collections.abc import Mapping
+from tempfile import TemporaryFile
+from typing import Any
+
+from numpy.typing import NDArray
+
+from lion_ports.config import LionConfig
+from lion_ports.conformance.adapters.target import CORE, Adapter, Target, TargetError, settings_of
+from lion_ports.conformance.adapters.wire import WireError, decode, encode
+from lion_ports.conformance.processes import how_it_ended
+from lion_ports.conformance.protocol import Arrays, UnsupportedError
+
+PROTOCOL = 1
+"""The version that the handshake asks for."""
+
+PAGE = "docs/conformance-exec.md"
+
+
+class RefusedError(RuntimeError):
+    """The program answered with an error of its own."""
+
+
+class ProgramError(Exception):
+    """The program ended, or gave something that the protocol does not know."""
+
+
+def adapt(target: Target, device: str) -> Adapter:
+    """Fresh processes of the program that the target names, after one handshake.
+
+    Raises:
+        TargetError: it cannot be started, or does not shake hands.
+    """
+    if device != "cpu":
+        raise TargetError(
+            f"--exec {target.module!r}: a program chooses its own device; --device {device} does "
+            "not apply"
+        )
+    try:
+        hello = Program(target.module).hello
+    except (OSError, ProgramError, RefusedError, UnsupportedError) as error:
+        raise TargetError(f"--exec {target.module!r}: {error}") from error
+    version = " ".join(str(hello[key]) for key in ("name", "version") if key in hello)
+    return Adapter(
+        target,
+        lambda: Exec(target),
+        device=device,
+        flushes=hello.get("subnormals") == "flushed",
+        version=version or "local",
+    )
+
+
+class Program:
+    """One process, and the lines that go to and from it.
+
+    Raises:
+        OSError: there is no such program, or it cannot be run.
+        ProgramError: it ended, or its answer is not one.
+    """
+
+    def __init__(self, command: str) -> None:
+        self._errors = TemporaryFile("w+")  # noqa: SIM115  # closed by _end
+        self._process = subprocess.Popen(
+            shlex.split(command),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+        )
+        self._end = weakref.finalize(self, _end, self._process, self._errors)
+        self.hello = self.ask("hello", protocol=PROTOCOL)
+        if (spoken := self.hello.get("protocol")) != PROTOCOL:
+            raise ProgramError(
+                f"the program speaks protocol {spoken!r}, and this suite speaks {PROTOCOL} ({PAGE})"
+            )
+
+    def ask(self, what: str, **arguments: Any) -> dict[str, Any]:
+        """The answer to one request.
+
+        Raises:
+            RefusedError: the program answered with ``error``.
+            UnsupportedError: it answered with ``unsupported``.
+            ProgramError: it ended, or its answer is not one.
+        """
+        request = json.dumps({"do": what, **arguments}, allow_nan=False) + "\n"
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(request.encode())
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            line = b""
+        if not line.endswith(b"\n"):
+            words = how_it_ended(self._process.wait(), self._errors)
+            raise ProgramError(f"the program {words}, and gave no answer to {what!r}")
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise ProgramError(
+                f"the answer to {what!r} is {_short(line)}, not one line with a JSON object ({PAGE})"
+            )
+        if "unsupported" in answer:
+            raise UnsupportedError(str(answer["unsupported"]))
+        if "error" in answer:
+            raise RefusedError(str(answer["error"]))
+        return answer
+
+
+class Exec:
+    """One optimizer in a process of its own."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._program = Program(target.module)
+        hello = self._program.hello
+        self._dtypes, self._options = hello.get("dtypes", []), hello.get("options", [])
+        self._commands = hello.get("commands", [])
+
+    def construct(self, params: Arrays, settings: Mapping[str, Any], mask: Any) -> None:
+        """Start with settings by name, which need not be right (L-020)."""
+        known = {*LionConfig.__dataclass_fields__} - {*CORE}
+        for name in [*settings, *(["mask"] if mask is not None else [])]:
+            if callable(settings.get(name)):
+                raise UnsupportedError(f"a schedule of {name}")
+            if name in {*known, "mask"} and name not in self._options:
+                raise UnsupportedError(f"option {name}")
+        self._refuse_dtypes(params)
+        names = self._target.rename
+        config = {**self._target.kwargs, **{names.get(n, n): v for n, v in settings.items()}}
+        self._program.ask(
+            "start", params=_encoded(params), config={n: _plain(v) for n, v in config.items()},
+            mask=None if mask is None else dict(mask),
+        )  # fmt: skip
+
+    def start(
+        self, params: Arrays, config: LionConfig, mask: Any = None, *, defaults: bool = False
+    ) -> None:
+        """Take parameters and settings."""
+        self.construct(params, settings_of(config, defaults=defaults), mask)
+
+    def step(self, grads: Mapping[str, NDArray[Any] | None], lr: float) -> None:
+        """Make one update."""
+        self._refuse_dtypes({n: g for n, g in grads.items() if g is not None})
+        self._program.ask("step", lr=float(lr), grads=_encoded(grads))
+
+    def params(self) -> dict[str, NDArray[Any]]:
+        """The parameters now."""
+        found = self._arrays("params")
+        if found is None:
+            raise ProgramError("the answer to 'params' holds null, and no arrays")
+        return found
+
+    def momentum(self) -> dict[str, NDArray[Any]] | None:
+        """The momentum as stored; None where the program does not show it."""
+        return self._arrays("momentum") if "momentum" in self._commands else None
+
+    def average(self) -> dict[str, NDArray[Any]] | None:
+        """The averages, if it shows them."""
+        return self._arrays("average") if "average" in self._commands else None
+
+    def load(self, params: Arrays, momentum: Arrays) -> None:
+        """Go on from this state."""
+        if "load" not in self._commands:
+            raise UnsupportedError("load")
+        self._program.ask("load", params=_encoded(params), momentum=_encoded(momentum))
+
+    def _arrays(self, what: str) -> dict[str, NDArray[Any]] | None:
+        answer = self._program.ask(what)
+        try:
+            found = answer[what]
+            return None if found is None else {n: decode(array) for n, array in found.items()}
+        except (KeyError, AttributeError) as error:
+            raise ProgramError(f"the answer to {what!r} has no arrays by name ({PAGE})") from error
+        except WireError as error:
+            raise ProgramError(f"the answer to {what!r}: {error} ({PAGE})") from error
+
+    def _refuse_dtypes(self, arrays: Arrays) -> None:
+        for array in arrays.values():
+            if array.dtype.name not in self._dtypes:
+                raise UnsupportedError(f"dtype {array.dtype.name}")
+
+
+def _encoded(arrays: Mapping[str, NDArray[Any] | None]) -> dict[str, Any]:
+    return {n: None if a is None else encode(a) for n, a in arrays.items()}
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no infinity and no NaN: as words they are what no client takes for a number."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return [_plain(v) for v in value] if isinstance(value, tuple) else value
+
+
+def _short(line: bytes) -> str:
+    text = repr(line.decode(errors="replace").rstrip("\n"))
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _end(process: subprocess.Popen[bytes], errors: Any) -> None:
+    """A program that is no longer needed; most end by themselves when their input does."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.kill()
+    process.wait()
+    for stream in (process.stdout, errors):
+        stream.close()
+    try:
+        process.stdin.close()
+    except BrokenPipeError:  # with a request that it never took
+        pass
