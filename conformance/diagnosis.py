@@ -23,22 +23,43 @@ _CLOSER = 8
 
 def diagnose(trial: Trial, observed: list[Snapshot], *, flush: bool = False) -> list[str]:
     """The mutants that come closest to the observation, if far closer than the reference."""
-    count = min(len(trial.steps), _STEPS)
-    if sum(x.size for x in trial.params.values()) > _ELEMENTS:
-        return []
-    restart = trial.restart_at if trial.restart_at is None or trial.restart_at < count else None
-    trial = replace(trial, steps=trial.steps[:count], restart_at=restart)
-    observed = observed[: count + 1]
-    limit = _distance(trial, observed, reference_run(trial, flush=flush)) / _CLOSER
-    if limit == 0:
-        return []
-    distances = {
-        name: _distance(trial, observed, observe(mutant.make, trial))
-        for name, mutant in MUTANTS.items()
-        if name not in _SHOWN_OTHERWISE
-    }
-    best = min(distances.values())
-    return [name for name, d in distances.items() if d <= limit and d <= best * 1.001]
+    return Lineup(trial, flush=flush).explain(observed)
+
+
+class Lineup:
+    """What the reference and every mutant do in one trial, to be compared with what was seen."""
+
+    def __init__(self, trial: Trial, *, flush: bool = False) -> None:
+        count = min(len(trial.steps), _STEPS)
+        restart = trial.restart_at if trial.restart_at is None or trial.restart_at < count else None
+        self._trial = replace(trial, steps=trial.steps[:count], restart_at=restart)
+        self._reference = reference_run(self._trial, flush=flush)
+        self._mutants: dict[str, list[Snapshot]] | None = None
+        self._too_large = sum(x.size for x in trial.params.values()) > _ELEMENTS
+
+    def explain(self, observed: list[Snapshot]) -> list[str]:
+        """The mutants that come closest, if far closer than the reference."""
+        observed = observed[: len(self._trial.steps) + 1]
+        if self._too_large:
+            return []
+        limit = _distance(self._trial, observed, self._reference) / _CLOSER
+        if limit == 0:
+            return []
+        distances = {
+            name: _distance(self._trial, observed, seen) for name, seen in self._seen().items()
+        }
+        best = min(distances.values())
+        return [name for name, d in distances.items() if d <= limit and d <= best * 1.001]
+
+    def _seen(self) -> dict[str, list[Snapshot]]:
+        """The mutants' snapshots, made when first asked for."""
+        if self._mutants is None:
+            self._mutants = {
+                name: observe(mutant.make, self._trial)
+                for name, mutant in MUTANTS.items()
+                if name not in _SHOWN_OTHERWISE
+            }
+        return self._mutants
 
 
 def summary(diagnoses: Iterable[list[str]]) -> list[str]:
