@@ -18,7 +18,7 @@ BLOCKS = re.findall(r"^```python ?(\w*)\n(.*?)^```$", TEXT, re.MULTILINE | re.DO
 def test_blocks_run(number, tmp_path, monkeypatch):
     needs, code = BLOCKS[number]
     if needs and find_spec(needs) is None:
-        pytest.skip(f"{needs} is not installed: needs the extra 'dev'")
+        pytest.skip(f"{needs} is not installed: needs the extra 'peers'")
     monkeypatch.chdir(tmp_path)
     exec(compile(code, PAGE.name, "exec"), {})
 

@@ -6,7 +6,7 @@ import pytest
 
 from lion_ports.jax import averaged_params, export_state, fused_lion, import_state, lion
 
-nnx = pytest.importorskip("flax.nnx", reason="needs flax")
+nnx = pytest.importorskip("flax.nnx", reason="needs the extra 'peers'")
 
 OPTIONS = {"weight_decay": 0.01, "ema_decay": 0.9, "gradient_accumulation_steps": 2}
 

@@ -7,7 +7,7 @@ import pytest
 
 from lion_ports.jax import fused_lion, lion
 
-ocp = pytest.importorskip("orbax.checkpoint", reason="needs orbax-checkpoint")
+ocp = pytest.importorskip("orbax.checkpoint", reason="needs the extra 'peers'")
 
 ALL = {
     "weight_decay": 0.1,
