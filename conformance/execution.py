@@ -17,10 +17,12 @@ from lion_ports.conformance.verdict import Judgement, judge
 Level = Literal["bitwise", "faithful"]
 LEVELS: tuple[Level, ...] = ("bitwise", "faithful")
 
-# Outcomes that say yes, those that say no, and the one that says nothing.
+# Outcomes that say yes, those that say no, and those that say nothing: an option that is not
+# offered (UNSUPPORTED), and what --expect says of a case (SKIP; XFAIL: it failed, as expected).
 PASSED = ("EXACT", "ULP", "BOUNDED", "AMBIGUOUS")
-FAILED = ("FAIL", "ERROR")
+FAILED = ("FAIL", "ERROR", "XPASS")
 UNSUPPORTED = "UNSUPPORTED"
+SILENT = (UNSUPPORTED, "SKIP", "XFAIL")
 
 # Up to this many ulp along the whole stream the distance itself is the outcome.
 _ULP_LIMIT = 64
@@ -32,6 +34,7 @@ class Result:
 
     ``max_ulp`` is the largest distance from the reference along the stream, in representable
     numbers of the storage dtype; ``ambiguous`` counts signs inside the band where all are allowed.
+    ``reason`` and ``link`` are those of an expectation (``--expect``), if there is one.
     """
 
     id: str
@@ -42,6 +45,8 @@ class Result:
     diagnosis: list[str] = field(default_factory=list)
     detail: str = ""
     seconds: float = 0.0
+    reason: str = ""
+    link: str = ""
 
     @property
     def failed(self) -> bool:
@@ -49,8 +54,9 @@ class Result:
         return self.outcome in FAILED
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
+        """For JSON; a reason and a link stand there only where there is one."""
+        told = asdict(self)
+        return {k: v for k, v in told.items() if v or k not in ("reason", "link")}
 
 
 def run_case(case: Case, make: Callable[[], Any], level: Level, *, flush: bool = False) -> Result:

@@ -1,7 +1,97 @@
-"""What is said of a process that has ended."""
+"""A worker process, and what is said of a process that has ended."""
 
+import contextlib
+import json
+import os
+import queue
 import signal
-from typing import IO
+import subprocess
+import sys
+import tempfile
+import threading
+from typing import IO, Any
+
+
+class Worker:
+    """A process of ``lion_ports.conformance.worker``, read line by line with a time limit.
+
+    Args:
+        request: its first line.
+        threads: how many threads its numerical libraries may use, where the environment does not
+            say so; 0: as many as they like.
+    """
+
+    def __init__(self, request: dict[str, Any], threads: int = 0) -> None:
+        # -P keeps the current directory off the front of the path, where a user's own `torch` or
+        # `cli` would shadow what is installed; the parent's path is passed on instead.
+        path = os.pathsep.join(entry for entry in sys.path if entry)
+        limit = {"OMP_NUM_THREADS": str(threads)} if threads else {}
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed by __exit__
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "lion_ports.conformance.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            env={**limit, **os.environ, "PYTHONPATH": path},
+            text=True,
+            start_new_session=True,  # so that all that it starts can be ended with it
+        )
+        self._late: float | None = None
+        self._lines: queue.Queue[str] = queue.Queue()
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._stdin, self._stdout = self._process.stdin, self._process.stdout
+        self._thread = threading.Thread(target=self._pump, daemon=True)
+        self._thread.start()
+        self._send(request)
+
+    def __enter__(self) -> "Worker":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.kill()
+        self._process.wait()
+        self._thread.join()
+        self._stdout.close()
+        self._errors.close()
+        with contextlib.suppress(BrokenPipeError):  # with a line that it never took
+            self._stdin.close()
+
+    def kill(self) -> None:
+        """End it, and all processes that it started; ``read`` then gives None."""
+        with contextlib.suppress(ProcessLookupError):  # it ended by itself
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def ask(self, message: Any, seconds: float) -> dict[str, Any] | None:
+        """Send a line of JSON and read the next one, as ``read`` does."""
+        self._send(message)
+        return self.read(seconds)
+
+    def read(self, seconds: float) -> dict[str, Any] | None:
+        """The next message; None if the process has ended or takes too long."""
+        try:
+            line = self._lines.get(timeout=seconds)
+        except queue.Empty:
+            self._late = seconds
+            return None
+        message: dict[str, Any] | None = json.loads(line) if line else None
+        return message
+
+    def last_words(self) -> str:
+        """Why the process gave no result."""
+        if self._late is not None:
+            return f"no result within {self._late:g} s; the process was stopped"
+        return f"the process {how_it_ended(self._process.wait(), self._errors)}"
+
+    def _send(self, message: Any) -> None:
+        with contextlib.suppress(BrokenPipeError):  # it has died, and last_words says why
+            self._stdin.write(json.dumps(message) + "\n")
+            self._stdin.flush()
+
+    def _pump(self) -> None:
+        for line in self._stdout:
+            self._lines.put(line)
+        self._lines.put("")
 
 
 def how_it_ended(code: int, errors: IO[str]) -> str:

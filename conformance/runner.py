@@ -1,25 +1,26 @@
-"""Run cases on implementations, each in a process of its own, so that a crash is a result."""
+"""Run cases on an implementation, in processes of their own, so that a crash is a result."""
 
-import contextlib
-import json
 import os
-import queue
-import signal
-import subprocess
-import sys
-import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import IO, Any
+from typing import Any
 
 from lion_ports.conformance.adapters.target import TargetError
 from lion_ports.conformance.diagnosis import summary
-from lion_ports.conformance.execution import UNSUPPORTED, Level, Result
+from lion_ports.conformance.execution import PASSED, Level, Result
+from lion_ports.conformance.expectations import Expectation, skipped, with_expectation
+from lion_ports.conformance.processes import Worker
 from lion_ports.conformance.trial import Case
 
 CASE_SECONDS = 300.0
 """Longest time for one case, in seconds; compilers are slow."""
+
+_START_SECONDS = 300.0
+"""Longest time to import a framework."""
+
+_CASES_PER_JOB = 24
+"""A process imports a framework first, which takes as long as some dozens of cases."""
 
 
 @dataclass
@@ -36,8 +37,8 @@ class Report:
     @property
     def conforms(self) -> bool:
         """No case failed, and at least one said yes."""
-        judged = [result for result in self.cases if result.outcome != UNSUPPORTED]
-        return bool(judged) and not any(result.failed for result in judged)
+        passed = any(result.outcome in PASSED for result in self.cases)
+        return passed and not any(result.failed for result in self.cases)
 
     @property
     def diagnosis(self) -> list[str]:
@@ -68,15 +69,26 @@ def run(
     device: str = "cpu",
     on_result: Callable[[Result], None] = lambda result: None,
     case_seconds: float = CASE_SECONDS,
+    jobs: int = 1,
+    expect: Mapping[str, Expectation] | None = None,
 ) -> Report:
     """Put cases to one implementation. A crashed or hanging process is replaced by a fresh one.
+
+    Args:
+        impl: what ``--impl`` names.
+        cases: in the order of the report, whatever order they end in.
+        level: what is asked for.
+        kwargs: arguments to construct with, where a case does not set them.
+        rename: what the implementation calls an argument of ours.
+        device: of its framework.
+        on_result: called after each case, by one thread at a time.
+        case_seconds: the longest time for one case.
+        jobs: processes at the same time; a few cases get fewer.
+        expect: by case, what is known beforehand.
 
     Raises:
         TargetError: the implementation cannot be imported, or its device is not there.
     """
-    report = Report(impl, level, device=device)
-    left = [case.id for case in cases]
-    rules = {case.id: case.rule for case in cases}
     request = {
         "impl": impl,
         "kwargs": dict(kwargs or {}),
@@ -84,95 +96,116 @@ def run(
         "device": device,
         "level": level,
     }
-    while left:
-        with _Worker({**request, "cases": left}) as worker:
-            running, before = "", len(left)
-            while left and (message := worker.read(case_seconds)):
-                if "refused" in message:
-                    raise TargetError(message["refused"])
-                if "ready" in message:
-                    report.version = message["ready"]["version"]
-                    report.subnormals = message["ready"]["subnormals"]
-                running = message.get("begin", running)
-                if "result" in message:
-                    _add(report, Result(**message["result"]), on_result)
-                    left.remove(running)
-                    running = ""
-            if running:
-                words = worker.last_words()
-                _add(report, Result(running, rules[running], "ERROR", detail=words), on_result)
-                left.remove(running)
-            if len(left) == before:
-                raise TargetError(f"--impl {impl} ended its process: {worker.last_words()}")
-    return report
+    session = _Session(request, cases, expect or {}, on_result, case_seconds)
+    session.run(jobs)
+    results = [session.results[case.id] for case in cases]
+    return Report(impl, level, **{"device": device, **session.ready}, cases=results)
 
 
-def _add(report: Report, result: Result, on_result: Callable[[Result], None]) -> None:
-    report.cases.append(result)
-    on_result(result)
+def cores() -> int:
+    """How many this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
-class _Worker:
-    """A worker process, read line by line with a time limit."""
+class _Session:
+    """The cases that are left, and the threads that hand them to workers, one each."""
 
-    def __init__(self, request: dict[str, Any]) -> None:
-        # -P keeps the current directory off the front of the path, where a user's own `torch` or
-        # `cli` would shadow what is installed; the parent's path is passed on instead.
-        path = os.pathsep.join(entry for entry in sys.path if entry)
-        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115  # closed by __exit__
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "lion_ports.conformance.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            env={**os.environ, "PYTHONPATH": path},
-            text=True,
-            start_new_session=True,
-        )
-        self._timed_out = False
-        self._lines: queue.Queue[str] = queue.Queue()
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        with contextlib.suppress(BrokenPipeError):  # it died at once; last_words says why
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.close()
-        self._stdout = self._process.stdout
-        self._thread = threading.Thread(target=self._pump, args=(self._stdout,), daemon=True)
-        self._thread.start()
+    def __init__(
+        self,
+        request: dict[str, Any],
+        cases: Sequence[Case],
+        expect: Mapping[str, Expectation],
+        on_result: Callable[[Result], None],
+        seconds: float,
+    ) -> None:
+        self._request, self._expect, self._seconds = request, expect, seconds
+        self._on_result = on_result
+        self._lock = threading.Lock()
+        self._workers: list[Worker] = []
+        self._error: BaseException | None = None
+        self._stopped = False
+        self.ready: dict[str, str] = {}
+        self.results: dict[str, Result] = {}
+        self._left: list[Case] = []
+        for case in cases:
+            if (result := skipped(case, expect.get(case.id))) is None:
+                self._left.append(case)
+            else:
+                self._add(result)
 
-    def __enter__(self) -> "_Worker":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        with contextlib.suppress(ProcessLookupError):  # it ended by itself
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        self._thread.join()
-        self._stdout.close()
-        self._errors.close()
-
-    def _pump(self, stream: IO[str]) -> None:
-        for line in stream:
-            self._lines.put(line)
-        self._lines.put("")
-
-    def read(self, seconds: float) -> dict[str, Any] | None:
-        """The next message; None if the process has ended or takes too long."""
+    def run(self, jobs: int) -> None:
+        """Run all cases; on an exception, Ctrl-C among them, end all workers first."""
+        self._jobs = max(1, min(jobs, len(self._left) // _CASES_PER_JOB))
+        threads = [threading.Thread(target=self._serve) for _ in range(self._jobs)]
+        for thread in threads:
+            thread.start()
         try:
-            line = self._lines.get(timeout=seconds)
-        except queue.Empty:
-            self._timed_out = True
-            self._seconds = seconds
-            return None
-        message: dict[str, Any] | None = json.loads(line) if line else None
-        return message
+            for thread in threads:
+                thread.join()
+        finally:
+            self._stop()
+        if self._error is not None:
+            raise self._error
 
-    def last_words(self) -> str:
-        """Why the process gave no result."""
-        if self._timed_out:
-            return f"no result within {self._seconds:g} s; the process was stopped"
-        code = self._process.wait()
-        self._errors.seek(0)
-        words = [line.strip() for line in self._errors if line.strip()]
-        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
-        return f"the process {how}" + (f": {words[-1]}" if words and code > 0 else "")
+    def _stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            for worker in self._workers:
+                worker.kill()
+
+    def _serve(self) -> None:
+        try:
+            while self._left and not self._stopped:
+                self._serve_with_one_worker()
+        except BaseException as error:  # whatever it is, the main thread raises it
+            self._error = self._error or error
+            self._stop()
+
+    def _serve_with_one_worker(self) -> None:
+        threads = max(1, cores() // self._jobs) if self._jobs > 1 else 0
+        with Worker(self._request, threads) as worker:
+            self._keep(worker)
+            try:
+                self._shake_hands(worker)
+                while (case := self._next()) is not None:
+                    message = worker.ask(case.id, self._seconds)
+                    if self._stopped:
+                        return
+                    if message is None:
+                        words = worker.last_words()
+                        self._add(Result(case.id, case.rule, "ERROR", detail=words))
+                        return
+                    self._add(Result(**message))
+            finally:
+                with self._lock:
+                    self._workers.remove(worker)
+
+    def _keep(self, worker: Worker) -> None:
+        with self._lock:
+            self._workers.append(worker)
+            if self._stopped:
+                worker.kill()
+
+    def _shake_hands(self, worker: Worker) -> None:
+        message = worker.read(_START_SECONDS)
+        if self._stopped:
+            return
+        if message is None:
+            impl = self._request["impl"]
+            raise TargetError(f"--impl {impl} ended its process: {worker.last_words()}")
+        if "refused" in message:
+            raise TargetError(message["refused"])
+        self.ready = message
+
+    def _next(self) -> Case | None:
+        """From the end, where the long cases are, so that no run ends with one."""
+        with self._lock:
+            return self._left.pop() if self._left and not self._stopped else None
+
+    def _add(self, result: Result) -> None:
+        result = with_expectation(result, self._expect.get(result.id))
+        with self._lock:
+            self.results[result.id] = result
+            self._on_result(result)

@@ -1,4 +1,4 @@
-"""The process in which one implementation runs: a request on stdin, a JSON line per result."""
+"""The process in which one implementation runs: a request and case ids on stdin, JSON on stdout."""
 
 import json
 import os
@@ -12,13 +12,14 @@ from lion_ports.conformance.execution import run_case
 
 
 def main() -> None:
-    """Serve one request.
+    """Serve until stdin ends, one line of JSON for each line.
 
-    The request is ``{"impl", "kwargs", "rename", "device", "level", "cases"}``. The answer begins
-    with ``{"ready": {...}}`` or ``{"refused": sentence}``; then each case gives ``{"begin": id}``
-    and ``{"result": {...}}``. What the implementation itself prints goes to stderr.
+    The first line is ``{"impl", "kwargs", "rename", "device", "level"}``, and its answer
+    ``{"version", "device", "subnormals"}`` or ``{"refused": sentence}``. Every other line is the id
+    of a case, and its answer the result. What the implementation itself prints goes to stderr.
     """
-    request = json.loads(sys.stdin.readline())
+    lines = sys.stdin
+    request = json.loads(lines.readline())
     answer = _private_stdout()
     target = find(request["impl"], request["kwargs"], request["rename"])
     try:
@@ -26,19 +27,11 @@ def main() -> None:
     except TargetError as error:
         answer({"refused": str(error)})
         return
-    answer(
-        {
-            "ready": {
-                "version": adapter.version,
-                "device": adapter.device,
-                "subnormals": "flushed" if adapter.flushes else "kept",
-            }
-        }
-    )
-    for name in request["cases"]:
-        answer({"begin": name})
-        result = run_case(CASES[name], adapter.make, request["level"], flush=adapter.flushes)
-        answer({"result": result.as_dict()})
+    subnormals = "flushed" if adapter.flushes else "kept"
+    answer({"version": adapter.version, "device": adapter.device, "subnormals": subnormals})
+    for line in lines:
+        case = CASES[json.loads(line)]
+        answer(run_case(case, adapter.make, request["level"], flush=adapter.flushes).as_dict())
 
 
 def _private_stdout() -> Callable[[dict[str, Any]], None]:

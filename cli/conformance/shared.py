@@ -2,9 +2,12 @@
 
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from lion_ports.conformance.trial import Case
 
 # NumPy and the suite are imported inside the commands, so that --help answers at once.
 
@@ -44,6 +47,22 @@ def installed(name: str) -> bool:
     package = name.partition("+")[0]
     needed = {"numpy": ["numpy"], "jax": ["jax", "optax"]}.get(package, [package])
     return all(importlib.util.find_spec(module) is not None for module in needed)
+
+
+def chosen(patterns: tuple[str, ...], *, fast: bool = False) -> "list[Case]":
+    """The cases that match one of the patterns, all without one; exit where one matches none."""
+    from lion_ports.conformance.cases import select
+    from lion_ports.conformance.fast import fast_cases
+
+    if idle := [pattern for pattern in patterns if not select((pattern,))]:
+        refuse(f"no case matches {', '.join(idle)}; 'lion-conformance list' shows the cases")
+    cases = select(patterns)
+    if fast:
+        few = {case.id for case in fast_cases()}
+        cases = [case for case in cases if case.id in few]
+        if not cases:
+            refuse("no case of --fast matches the --case given; leave one of the two out")
+    return cases
 
 
 def refuse_missing_folder(json_path: Path | None) -> None:

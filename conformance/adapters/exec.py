@@ -1,5 +1,6 @@
 """A program in any language, behind the protocol of docs/conformance-exec.md."""
 
+import contextlib
 import json
 import math
 import shlex
@@ -105,7 +106,7 @@ class Program:
             answer = None
         if not isinstance(answer, dict):
             raise ProgramError(
-                f"the answer to {what!r} is {_short(line)}, not one line with a JSON object ({PAGE})"
+                f"the answer to {what!r} is {_short(line)}, not a line with a JSON object ({PAGE})"
             )
         if "unsupported" in answer:
             raise UnsupportedError(str(answer["unsupported"]))
@@ -212,7 +213,5 @@ def _end(process: subprocess.Popen[bytes], errors: Any) -> None:
     process.wait()
     for stream in (process.stdout, errors):
         stream.close()
-    try:
+    with contextlib.suppress(BrokenPipeError):  # with a request that it never took
         process.stdin.close()
-    except BrokenPipeError:  # with a request that it never took
-        pass

@@ -28,7 +28,7 @@ def decode(given: Any) -> NDArray[Any]:
     """The array that ``encode`` would give so.
 
     Raises:
-        WireError: a field is missing or wrong, or there are not as many bytes as the shape asks for.
+        WireError: a field is missing or wrong, or there are more bytes or fewer than that.
 
     >>> decode({"dtype": "float32", "shape": [2], "hex": "0000803f000000c0"})
     array([ 1., -2.], dtype=float32)
