@@ -80,6 +80,7 @@ def _setting(flag: str, metavar: str, text: str, **more: Any) -> Callable[[Comma
 @_setting("--nonfinite", "stop|skip", "On NaN or infinity in a gradient [stop].")
 @_setting("--eval-every", "N", "Updates between evaluations [50].")
 @_setting("--save-every", "N", "Updates between checkpoints [100].")
+@_setting("--record-gradients", "N", "Write the gradients of the first N updates to a file [0].")
 @click.option("--compile/--no-compile", default=None, help="Let the framework compile [yes].")
 @click.option("--config", type=click.Path(path_type=Path), help="TOML file of settings.")
 @click.option("--set", "sets", multiple=True, metavar="KEY=VALUE", help="Any setting by its name.")

@@ -81,6 +81,7 @@ class TrainConfig(BaseModel):
     eval_batches: Count = 8
     save_every: Count = 100
     keep: Count = 3
+    record_gradients: Natural = 0
     prompt: str = "def "
     sample_bytes: Natural = 200
     temperature: Annotated[Real, Field(ge=0)] = 0.8
@@ -150,6 +151,15 @@ class TrainConfig(BaseModel):
         if info.data.get("optimizer") == "signum" and betas[0] != betas[1]:
             raise ValueError(f"betas = {betas} differ; signum is Lion with equal betas")
         return betas
+
+    @field_validator("record_gradients")
+    @classmethod
+    def _of_lion(cls, count: int, info: ValidationInfo) -> int:
+        if count and info.data.get("optimizer") == "adamw":
+            raise ValueError(
+                f"record_gradients = {count} is for lion and signum; a stream is replayed on a Lion"
+            )
+        return count
 
     @field_validator("warmup")
     @classmethod

@@ -21,12 +21,14 @@ class StepResult(NamedTuple):
 
     ``loss`` (nats a token) and ``grad_norm`` (global, before clipping) are those before the
     update; ``nonfinite`` names the tensors whose gradient had NaN or infinity (or overflowed
-    float32 when squared). If it is not empty, nothing was updated.
+    float32 when squared). If it is not empty, nothing was updated. ``gradients`` are those that the
+    optimizer was given, after clipping, of a step that was asked to keep them.
     """
 
     loss: float
     grad_norm: float
     nonfinite: tuple[str, ...]
+    gradients: Tensors | None = None
 
 
 @dataclass(frozen=True)
@@ -64,8 +66,8 @@ class Engine(Protocol):
     device: str
     notes: tuple[str, ...]
 
-    def train_step(self, tokens: NDArray[Any], lr: float) -> StepResult:
-        """Gradient, clipping, finiteness guard and update."""
+    def train_step(self, tokens: NDArray[Any], lr: float, record: bool = False) -> StepResult:
+        """Gradient, clipping, finiteness guard and update; ``record`` returns the gradients."""
 
     def loss(self, tokens: NDArray[Any]) -> float:
         """Mean cross-entropy, nats a token."""

@@ -18,6 +18,7 @@ from lion_ports.trainers.engine import Engine, StepResult
 from lion_ports.trainers.errors import TrainingNonFiniteError
 from lion_ports.trainers.metrics import Metrics
 from lion_ports.trainers.progress import Progress, Reporter
+from lion_ports.trainers.recording import Recorder
 from lion_ports.trainers.schedule import learning_rate
 from lion_ports.trainers.signals import StopSignals
 
@@ -38,6 +39,7 @@ class Loop:
     text: Text
     metrics: Metrics
     reporter: Reporter
+    recorder: Recorder
     init_sha256: str
     stretch: dict[str, Any]
     lineage: list[dict[str, Any]] = field(default_factory=list)
@@ -111,11 +113,12 @@ class Loop:
             batch_size=config.batch_size,
             sequence=config.sequence,
         )
-        result = self.engine.train_step(tokens, lr)
+        result = self.engine.train_step(tokens, lr, self.recorder.open)
         if result.nonfinite:
             self._nonfinite(result.nonfinite[0])
         else:
             self.updates += 1
+            self.recorder.add(result.gradients, lr)
         return result, lr
 
     def _nonfinite(self, name: str) -> None:

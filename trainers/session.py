@@ -17,6 +17,7 @@ from lion_ports.trainers.errors import DataError, UsageError
 from lion_ports.trainers.init import digest, initial_parameters
 from lion_ports.trainers.loop import Loop
 from lion_ports.trainers.progress import Reporter, duration, reporter
+from lion_ports.trainers.recording import Recorder
 from lion_ports.trainers.sampling import generate, printable
 from lion_ports.trainers.saved import check_data
 from lion_ports.trainers.signals import StopSignals
@@ -124,6 +125,7 @@ def _stretch(
     report = reporter(quiet=quiet, steps=config.steps, every=config.log_every)
     log = metrics.Metrics(folder / runs.METRICS)
     step = found.state.step if found else 0
+    recorder = _recorder(ready, folder, step)
     loop = Loop(
         config=config,
         folder=folder,
@@ -131,6 +133,7 @@ def _stretch(
         text=ready.text,
         metrics=log,
         reporter=report,
+        recorder=recorder,
         init_sha256=ready.init_sha256,
         stretch={
             "backend": config.backend,
@@ -155,9 +158,24 @@ def _stretch(
             return signals.exit_code()
         _finish(loop, report, loss, time.perf_counter() - begun)
     finally:
+        recorder.close()
         report.close()
         log.close()
     return 0
+
+
+def _recorder(ready: Prepared, folder: Path, step: int) -> Recorder:
+    """Of a run's first stretch; one that goes on leaves the file as it is."""
+    config = ready.config if step == 0 else ready.config.model_copy(update={"record_gradients": 0})
+    source = {
+        "backend": config.backend,
+        "device": ready.engine.device,
+        "versions": ", ".join(" ".join(pair) for pair in versions(config.backend).items()),
+        "data_sha256": ready.text.sha256,
+        "init_sha256": ready.init_sha256,
+    }
+    parameters = ready.engine.parameters() if config.record_gradients else {}
+    return Recorder(folder, config, parameters, source)
 
 
 def _start(loop: Loop, report: Reporter) -> None:

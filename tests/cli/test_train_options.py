@@ -15,7 +15,7 @@ OPTIONS = {
     "train": [
         "--backend --batch-size --betas --clip --compile --config --data --device --dry-run",
         "--dtype --eval-every --help --lr --nonfinite --optimizer --out --preset --quiet",
-        "--save-every --schedule --seed --sequence --set --steps --version --warmup --weight-decay",
+        "--record-gradients --save-every --schedule --seed --sequence --set --steps --version --warmup --weight-decay",
     ],
     "resume": ["--backend --device --quiet --steps"],
     "sample": ["--backend --bytes --prompt --seed --temperature"],
@@ -74,6 +74,10 @@ EFFECTS = {
     "--save-every": (
         ["--save-every", "5"],
         lambda run: [e["step"] for e in run.events("checkpoint")],
+    ),
+    "--record-gradients": (
+        ["--record-gradients", "2"],
+        lambda run: Path(run.folder, "gradients.safetensors").exists(),
     ),
     "--set floor": (["--set", "floor=0.9"], lambda run: run.losses()),
     "--set keep": (

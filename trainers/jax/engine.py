@@ -43,7 +43,7 @@ class JaxEngine:
         self._shapes = settings.architecture.shapes()
         self._template = eqx.filter_eval_shape(Transformer, settings.architecture)
         self._order = [name for name, _ in _leaves(self._template)]
-        self._init, self._step = _training_step(settings)
+        self._init, self._step = _training_step(settings, record=False)
         jit = jax.jit if settings.compile else _eager
         self._loss = jit(loss)
         self._logits = jit(Transformer.__call__)
@@ -51,15 +51,16 @@ class JaxEngine:
         self._model: Any = self._tree(parameters)
         self._state: Any = self._init(self._model)
 
-    def train_step(self, tokens: NDArray[Any], lr: float) -> StepResult:
-        self._model, self._state, value, squares = self._step(
+    def train_step(self, tokens: NDArray[Any], lr: float, record: bool = False) -> StepResult:
+        step = _training_step(self._settings, record=True)[1] if record else self._step
+        self._model, self._state, value, squares, gradients = step(
             self._model, self._state, self._tokens(tokens), np.float32(lr)
         )
         squared = np.asarray(squares)
         norm = float(np.asarray(jnp.sqrt(jnp.sum(squares))))
         bad = [] if np.isfinite(norm) else ~np.isfinite(squared)
         names = tuple(name for name, is_bad in zip(self._order, bad, strict=False) if is_bad)
-        return StepResult(float(value), norm, names)
+        return StepResult(float(value), norm, names, named(gradients) if record else None)
 
     def loss(self, tokens: NDArray[Any]) -> float:
         return float(self._loss(self._model, self._tokens(tokens)))
@@ -114,8 +115,13 @@ class JaxEngine:
 
 
 @cache
-def _training_step(settings: EngineSettings) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """The optimizer's ``init`` and the step, which equal settings compile once in a process."""
+def _training_step(
+    settings: EngineSettings, *, record: bool
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """The optimizer's ``init`` and the step, which equal settings compile once in a process.
+
+    With ``record`` the step returns the gradients too.
+    """
     init, update = _optimizer(settings)
 
     def step(model: Transformer, state: Any, tokens: Array, lr: Array) -> Any:
@@ -126,10 +132,13 @@ def _training_step(settings: EngineSettings) -> tuple[Callable[..., Any], Callab
         if settings.clip > 0:
             scale = settings.clip / jnp.maximum(norm, settings.clip)
             gradients = jax.tree.map(lambda g: g * scale.astype(g.dtype), gradients)
+        # Without it XLA hands a bfloat16 product on unrounded, and the optimizer is given gradients
+        # that are not those returned, nor those of the other backends.
+        gradients = jax.lax.optimization_barrier(gradients)
         updated = update(model, gradients, state, lr)
         finite = jnp.isfinite(norm)
         kept = jax.tree.map(lambda new, old: jnp.where(finite, new, old), updated, (model, state))
-        return *kept, value, squares
+        return *kept, value, squares, gradients if record else None
 
     return init, jax.jit(step, donate_argnums=(0, 1)) if settings.compile else step
 

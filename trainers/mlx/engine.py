@@ -48,15 +48,15 @@ class MlxEngine:
         self._put(parameters)
         self._fresh_optimizer()
 
-    def train_step(self, tokens: NDArray[Any], lr: float) -> StepResult:
+    def train_step(self, tokens: NDArray[Any], lr: float, record: bool = False) -> StepResult:
         self._optimizer.learning_rate = lr
-        value, squares = self._step(mx.array(tokens))
-        mx.eval(value, squares, self._model, self._optimizer.state)
+        value, squares, gradients = (self._recording if record else self._step)(mx.array(tokens))
+        mx.eval(value, squares, gradients, self._model, self._optimizer.state)
         squared = to_numpy(squares)
         norm = float(mx.sqrt(squares.sum()))
         bad = [] if np.isfinite(norm) else ~np.isfinite(squared)
         names = tuple(name for name, is_bad in zip(self._order, bad, strict=False) if is_bad)
-        return StepResult(float(value), norm, names)
+        return StepResult(float(value), norm, names, named(gradients) if record else None)
 
     def loss(self, tokens: NDArray[Any]) -> float:
         return float(self._loss(mx.array(tokens)))
@@ -110,13 +110,17 @@ class MlxEngine:
         self._optimizer.init(self._model.trainable_parameters())
         self._order = list(flat(self._model.trainable_parameters()))
         self._step: Callable[..., Any] = self._training_step
+        self._recording: Callable[..., Any] = partial(self._training_step, record=True)
         self._loss: Callable[..., Any] = partial(loss, self._model)
         if self._settings.compile:
             state = [self._model.state, self._optimizer.state]
-            self._step = mx.compile(self._training_step, inputs=state, outputs=state)
+            self._step = mx.compile(self._step, inputs=state, outputs=state)
+            self._recording = mx.compile(self._recording, inputs=state, outputs=state)
             self._loss = mx.compile(self._loss, inputs=[self._model.state])
 
-    def _training_step(self, tokens: mx.array) -> tuple[mx.array, mx.array]:
+    def _training_step(
+        self, tokens: mx.array, record: bool = False
+    ) -> tuple[mx.array, mx.array, dict[str, Any]]:
         value, gradients = self._value_and_grad(tokens)
         named_gradients = flat(gradients)
         squares = mx.stack(
@@ -141,7 +145,7 @@ class MlxEngine:
             self._optimizer.state,
             {n: mx.where(finite, leaf, state[n]) for n, leaf in updated.items()},
         )
-        return value, squares
+        return value, squares, gradients if record else {}
 
 
 class _AdamW(optimizers.AdamW):

@@ -46,7 +46,7 @@ class TorchEngine:
             self._loss = torch.compile(loss)
         self._put(parameters)
 
-    def train_step(self, tokens: NDArray[Any], lr: float) -> StepResult:
+    def train_step(self, tokens: NDArray[Any], lr: float, record: bool = False) -> StepResult:
         value = self._loss(self._model, self._tokens(tokens))
         torch.autograd.backward(value)
         gradients = [p.grad for p in self._named.values() if p.grad is not None]
@@ -59,10 +59,12 @@ class TorchEngine:
                 torch._foreach_mul_(gradients, scale)
             self._lr.fill_(lr)
             self._optimizer.step()
+        seen = zip(self._named, gradients, strict=True) if record else ()
+        kept = {name: to_numpy(g) for name, g in seen}
         self._optimizer.zero_grad()
         bad = [] if finite else (~squares.isfinite()).tolist()
         names = tuple(name for name, is_bad in zip(self._named, bad, strict=False) if is_bad)
-        return StepResult(value.item(), norm.item(), names)
+        return StepResult(value.item(), norm.item(), names, kept if record else None)
 
     def loss(self, tokens: NDArray[Any]) -> float:
         with torch.no_grad():
