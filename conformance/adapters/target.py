@@ -119,9 +119,13 @@ class Target:
         given = {**self.kwargs, **{names.get(name, name): v for name, v in settings.items()}}
         try:
             return made(*args, **given)
-        except TypeError as error:  # a function that passes its **arguments on finds out late
+        except (
+            TypeError,
+            ValueError,
+        ) as error:  # one that passes its **arguments on finds out late
             unknown = [name for theirs, name in options.items() if f"'{theirs}'" in str(error)]
-            if "unexpected keyword" in str(error) and unknown:
+            late = "unexpected keyword" in str(error) or "not recognized" in str(error)
+            if late and unknown:
                 raise UnsupportedError(f"option {unknown[0]}") from error
             raise
 
