@@ -28,7 +28,7 @@ def command(impls: tuple[str, ...], level: Any, json_path: Path | None) -> None:
     """
     from lion_ports.conformance.adapters import TargetError, find
     from lion_ports.conformance.options import all_options, as_dict, offered
-    from lion_ports.conformance.report import write_beside
+    from lion_ports.conformance.reports.files import write_json
 
     refuse_missing_folder(json_path)
     impls = impls or tuple(name for name in DEFAULT if installed(name))
@@ -42,6 +42,6 @@ def command(impls: tuple[str, ...], level: Any, json_path: Path | None) -> None:
     except TargetError as error:
         refuse(str(error))
     if json_path is not None:
-        write_beside(json_path, as_dict(table, reports, level))
+        write_json(json_path, as_dict(table, reports, level))
     if not show_options(table, reports):
         sys.exit(1)

@@ -1,7 +1,8 @@
 """What ``lion-conformance`` prints of its reports."""
 
-import shlex
+import os
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,20 @@ if TYPE_CHECKING:
     from lion_ports.conformance.execution import Result
     from lion_ports.conformance.options import Option
     from lion_ports.conformance.runner import Report
+
+# By meaning: red needs attention, yellow is worth a look, green is what was asked for.
+COLOURS = {
+    "FAIL": "red",
+    "ERROR": "red",
+    "XPASS": "red",
+    "XFAIL": "yellow",
+    "SKIP": "yellow",
+    "EXACT": "green",
+    "ULP": "green",
+    "BOUNDED": "green",
+    "AMBIGUOUS": "green",
+}
+_WIDTH = 100
 
 
 class Progress:
@@ -32,67 +47,120 @@ class Progress:
             click.echo("\r\033[K", err=True, nl=False)
 
 
-def replay(impl: str, level: str, device: str) -> str:
-    """The command that puts one case to this implementation again, up to the case's id."""
-    words = ["lion-conformance", "run", "--impl", impl]
-    arguments = iter(sys.argv[1:])
-    for word in arguments:
-        if word in ("--kwarg", "--rename"):
-            words += [word, next(arguments)]
-        elif word.startswith(("--kwarg=", "--rename=")):
-            words.append(word)
-    words += ["--device", device] if device != "cpu" else []
-    words += ["--level", level] if level != "faithful" else []
-    return shlex.join([*words, "--case"])
+def say(text: str = "", **style: Any) -> None:
+    """Print, in colour on a terminal unless NO_COLOR is set, whatever the encoding can hold."""
+    encoding = sys.stdout.encoding or "utf-8"
+    text = text.encode(encoding, "backslashreplace").decode(encoding)
+    colour = False if os.environ.get("NO_COLOR") else None  # None: as click sees fit
+    click.secho(text, color=colour, **style)
 
 
-def show(report: "Report", width: int, replay: str) -> None:
-    """Failures in full, then one line of counts, then the verdict."""
+def show(report: "Report", arguments: Sequence[str] = ()) -> None:
+    """A table of counts, the failures in full, what is not offered, and last the verdict.
+
+    Args:
+        report: of one implementation.
+        arguments: further words of the command line, for the commands that replay a case.
+    """
     from lion_ports.conformance.execution import UNSUPPORTED
-    from lion_ports.conformance.mutants import MUTANTS
+    from lion_ports.conformance.reports.words import behaves, note, replay, title, verdict
 
-    click.secho(
-        f"{report.name} {report.version} on {report.device}, level {report.level}", bold=True
-    )
+    say(title(report), bold=True)
+    if report.cases:
+        _table(report.cases)
     for result in report.cases:
         if result.failed:
-            click.secho(f"  {result.outcome:6}{result.id:{width}}  {result.rule}", fg="red")
-            click.echo(f"        {result.detail}")
-            for name in result.diagnosis[:2]:
-                click.echo(f"        behaves as `{name}`: {MUTANTS[name].sentence}")
-            click.echo(f"        {replay} {result.id}")
+            _failure(result, replay(report, result.id, arguments))
+    for result in report.cases:
+        if result.outcome in ("XFAIL", "SKIP"):
+            say(f"  {result.outcome} {result.id}: {note(result)}", fg=COLOURS[result.outcome])
     absent: dict[str, list[str]] = {}
     for result in report.cases:
         if result.outcome == UNSUPPORTED:
             absent.setdefault(result.detail, []).append(result.id)
-    for what, ids in absent.items():
-        more = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
-        click.echo(f"  not offered: {what} ({ids[0]}{more})")
-    click.echo(f"  {_counts(report.cases)}; subnormal numbers are {report.subnormals}")
-    if report.conforms:
-        click.secho(f"  conforms at level {report.level}", fg="green")
-        return
-    broken = sorted({result.rule for result in report.cases if result.failed})
-    click.secho(
-        f"  does not conform at level {report.level}: it breaks {', '.join(broken)} of docs/spec.md"
-        if broken
-        else f"  does not conform at level {report.level}: no case could be judged",
-        fg="red",
-    )
-    for name in report.diagnosis:
-        click.echo(f"  behaves as `{name}`: {MUTANTS[name].sentence}")
+    if absent:
+        _absent(absent)
+    say(f"  {_notes(report)}", dim=True)
+    say(f"  {verdict(report)}", fg="green" if report.conforms else "red", bold=True)
+    for sentence in behaves(report.diagnosis):
+        say(f"  {sentence}", fg="red")
+    say()
 
 
-def _counts(results: "list[Result]") -> str:
-    from collections import Counter
+def _table(results: "Sequence[Result]") -> None:
+    """Outcomes by category; a line for each category and a column for each outcome there is."""
+    from lion_ports.conformance.reports.words import category, counts
 
-    counts = Counter(result.outcome for result in results)
-    parts = [f"{count} {outcome}" for outcome, count in counts.most_common()]
-    worst = max((r.max_ulp for r in results if r.outcome == "ULP"), default=0)
-    ambiguous = sum(r.ambiguous for r in results if r.outcome == "AMBIGUOUS")
-    notes = [f"up to {worst} ulp"] * bool(worst)
-    notes += [f"{ambiguous} signs inside the band"] * bool(ambiguous)
-    return f"{len(results)} cases: {', '.join(parts)}" + (f" ({', '.join(notes)})" if notes else "")
+    families: dict[str, list[Result]] = {}
+    for result in results:
+        families.setdefault(category(result.id), []).append(result)
+    columns = list(reversed(counts(results)))  # EXACT first
+    wide = max(len(name) for name in (*families, "together"))
+    head = "".join(f"  {name:>{max(len(name), 5)}}" for name in columns)
+    say(f"  {'':{wide}}{head}", dim=True)
+    rows = [(name, counts(found)) for name, found in families.items()]
+    if len(rows) > 1:
+        rows.append(("together", counts(results)))
+    for name, found in rows:
+        cells = [
+            click.style(
+                f"  {found.get(outcome) or '.':>{max(len(outcome), 5)}}",
+                fg=COLOURS.get(outcome) if outcome in found else None,
+                dim=outcome not in found,
+            )
+            for outcome in columns
+        ]
+        say(f"  {name:{wide}}{''.join(cells)}", bold=name == "together" or None)
+
+
+def _failure(result: "Result", command: str) -> None:
+    from lion_ports.conformance.reports.words import behaves, element, short
+
+    say()
+    say(f"  {result.outcome}  {result.id}  {result.rule}", fg="red", bold=True)
+    at = element(result.detail)
+    if at is None:
+        say(textwrap.indent(short(result.detail), "    "))
+    else:
+        say(f"    step {at.step}, {at.parameter}{at.index}: {at.what}")
+        if at.allowed:
+            say(f"      came     {at.came}")
+            say(f"      allowed  {at.allowed}")
+        if at.inputs:
+            say(f"      inputs   {', '.join(f'{name}={value}' for name, value in at.inputs)}")
+    for sentence in behaves(result.diagnosis[:2]):
+        say(f"    {sentence}", fg="yellow")
+    say(f"    {command}", fg="cyan")
+
+
+def _absent(absent: Mapping[str, Sequence[str]]) -> None:
+    """One paragraph on all that is not offered."""
+    from lion_ports.conformance.reports.words import printable
+
+    parts = [
+        f"{what} ({ids[0] if len(ids) == 1 else f'{len(ids)} cases'})"
+        for what, ids in absent.items()
+    ]
+    text = printable(f"not offered: {', '.join(parts)}")
+    say()
+    for line in textwrap.wrap(
+        text, _WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False
+    ):
+        say(line)
+
+
+def _notes(report: "Report") -> str:
+    """How far off, how long, and which case took longest."""
+    seconds = sum(result.seconds for result in report.cases)
+    parts = [f"{len(report.cases)} cases in {seconds:.1f} s"]
+    slowest = max(report.cases, key=lambda result: result.seconds, default=None)
+    if slowest is not None and len(report.cases) > 1:
+        parts.append(f"longest {slowest.id} ({slowest.seconds:.1f} s)")
+    worst = max((r.max_ulp for r in report.cases if r.outcome == "ULP"), default=0)
+    ambiguous = sum(r.ambiguous for r in report.cases if r.outcome == "AMBIGUOUS")
+    parts += [f"ULP: up to {worst}"] * bool(worst)
+    parts += [f"AMBIGUOUS: {ambiguous} signs inside the band"] * bool(ambiguous)
+    return "; ".join([*parts, f"subnormal numbers are {report.subnormals}"])
 
 
 def show_options(options: "Sequence[Option]", reports: "Mapping[str, Report]") -> bool:
@@ -102,7 +170,7 @@ def show_options(options: "Sequence[Option]", reports: "Mapping[str, Report]") -
     wide = max(len(option.name) for option in options)
     columns = {impl: max(len(impl), len("UNSUPPORTED")) for impl in reports}
     heads = "  ".join(f"{impl:{width}}" for impl, width in columns.items())
-    click.secho(f"{'option':{wide}}  {'rules':14}  {heads}  cases", bold=True)
+    say(f"{'option':{wide}}  {'rules':14}  {heads}  cases", bold=True)
     everywhere = True
     for option in options:
         cells = {impl: verdict(option, report) for impl, report in reports.items()}
@@ -112,5 +180,5 @@ def show_options(options: "Sequence[Option]", reports: "Mapping[str, Report]") -
         more = f" and {len(option.cases) - 1} more" if len(option.cases) > 1 else ""
         ids = option.cases[0].id + more if option.cases else ""
         rules = ", ".join(option.rules[:2]) + ("..." if len(option.rules) > 2 else "")
-        click.secho(f"{option.name:{wide}}  {rules:14}  {words}  {ids}", fg=None if good else "red")
+        say(f"{option.name:{wide}}  {rules:14}  {words}  {ids}", fg=None if good else "red")
     return everywhere

@@ -6,13 +6,14 @@ from typing import Any
 
 import click
 
-from lion_ports.cli.conformance.printing import Progress, replay, show
+from lion_ports.cli.conformance.outputs import arguments, output_options, write_outputs
+from lion_ports.cli.conformance.printing import Progress, show
 from lion_ports.cli.conformance.shared import (
     DEFAULT,
+    chosen,
     installed,
     pairs,
     refuse,
-    refuse_missing_folder,
     values,
 )
 
@@ -26,11 +27,23 @@ from lion_ports.cli.conformance.shared import (
     help="What to test; see 'list'. Default: every backend of lion_ports that is installed.",
 )
 @click.option(
+    "--exec",
+    "programs",
+    multiple=True,
+    metavar="COMMAND",
+    help="A program in any language; see docs/conformance-exec.md.",
+)
+@click.option(
     "--case",
     "patterns",
     multiple=True,
     metavar="PATTERN",
     help="Only cases whose id matches, as in 'sign-*'.",
+)
+@click.option(
+    "--fast",
+    is_flag=True,
+    help="Only the few short cases that every known wrong Lion fails one of.",
 )
 @click.option(
     "--level",
@@ -61,46 +74,66 @@ from lion_ports.cli.conformance.shared import (
     help="An argument that the implementation calls otherwise, as lr=learning_rate.",
 )
 @click.option(
-    "--json",
-    "json_path",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the report as JSON.",
+    "--expect",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="TOML: cases to skip, and cases that are expected to fail.",
 )
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="Processes at the same time. Default: one for each core, one on a device.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    default=300.0,
+    show_default=True,
+    help="Longest time for one case.",
+)
+@output_options
 def command(
     impls: tuple[str, ...],
+    programs: tuple[str, ...],
     patterns: tuple[str, ...],
+    fast: bool,
     level: Any,
     device: str,
     kwargs: dict[str, Any],
     rename: dict[str, str],
-    json_path: Path | None,
+    expect: Path | None,
+    jobs: int | None,
+    timeout: float,
 ) -> None:
-    """Run the cases on one or more implementations, each in a process of its own."""
+    """Run the cases on one or more implementations, each in processes of its own."""
     from lion_ports.conformance.adapters import TargetError, find
-    from lion_ports.conformance.cases import select
-    from lion_ports.conformance.report import as_dict, write_beside
+    from lion_ports.conformance.expectations import ExpectationError, load
+    from lion_ports.conformance.runner import cores
     from lion_ports.conformance.runner import run as run_cases
 
-    cases = select(patterns)
-    if idle := [pattern for pattern in patterns if not select((pattern,))]:
-        refuse(f"no case matches {', '.join(idle)}; 'lion-conformance list' shows the cases")
-    refuse_missing_folder(json_path)
+    cases = chosen(patterns, fast=fast)
+    impls += tuple(f"exec:{command}" for command in programs)
     reports = []
     try:
+        expectations = load(expect) if expect is not None else {}
         for impl in impls:
             find(impl, kwargs, rename)
         for impl in impls or [name for name in DEFAULT if installed(name)]:
-            width = max(len(case.id) for case in cases)
             with Progress(impl, len(cases)) as advance:
                 report = run_cases(
                     impl, cases, level, kwargs=kwargs, rename=rename, device=device,
-                    on_result=lambda result: advance(),
+                    on_result=lambda result: advance(), case_seconds=timeout,
+                    jobs=jobs or (cores() if device == "cpu" else 1),
+                    expect=expectations.get(impl),
                 )  # fmt: skip
             reports.append(report)
-            show(report, width, replay(impl, level, device))
-    except TargetError as error:
+            show(report, arguments())
+    except (TargetError, ExpectationError) as error:
         refuse(str(error))
-    if json_path is not None:
-        write_beside(json_path, as_dict(reports))
+    except KeyboardInterrupt:
+        click.echo("lion-conformance: interrupted; all processes are ended", err=True)
+        sys.exit(130)
+    write_outputs(reports)
     if not all(report.conforms for report in reports):
         sys.exit(1)

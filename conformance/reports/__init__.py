@@ -1,0 +1,16 @@
+"""Reports of a run, one module for each format: from ``Sequence[Report]`` to text."""
+
+from collections.abc import Callable, Sequence
+
+from lion_ports.conformance.reports import badge, html, json, junit, markdown
+from lion_ports.conformance.runner import Report
+
+FORMATS: dict[str, Callable[[Sequence[Report], Sequence[str]], str]] = {
+    "json": json.json,
+    "junit": junit.junit,
+    "html": html.html,
+    "markdown": markdown.markdown,
+    "badge": badge.badge,
+}
+"""Writer by the name of its option. The second argument is further words of the command line, such
+as ``--kwarg foreach=true``, for the commands that put one case again."""
