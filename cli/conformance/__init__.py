@@ -12,6 +12,8 @@ from lion_ports import SPEC_VERSION, __version__
 COMMANDS = {
     "list": "Levels, implementations found here, and cases.",
     "run": "Run the cases on one or more implementations, each in a process of its own.",
+    "explain": "What a case looks at: its rule, its stream, and the wrong Lions that it catches.",
+    "diff": "What has changed between two reports that --json has written.",
     "options": "Which options each implementation offers, by running the cases of each.",
 }
 """In the order of --help, with the first line of each command's own help."""

@@ -56,7 +56,8 @@ def html(reports: Sequence[Report], arguments: Sequence[str] = ()) -> str:
         columns=_options({str(i): f"{_letter(i)} {r.name}" for i, r in enumerate(reports)}),
         heads="".join(_head(i, report) for i, report in enumerate(reports)),
         rows=_rows(reports, ids),
-        failures="\n".join(_failures(i, r, arguments) for i, r in enumerate(reports)),
+        failures="\n".join(_failures(i, r, arguments) for i, r in enumerate(reports))
+        or "<p>No case failed.</p>",
     )
 
 
@@ -141,8 +142,8 @@ def _rows(reports: Sequence[Report], ids: Sequence[str]) -> str:
         )
     width = len(reports) + 1
     return "\n".join(
-        f'<tbody><tr class="category"><th scope="rowgroup" colspan="{width}"><span>{text(family)}</span></th>'
-        f"</tr>\n" + "\n".join(lines) + "</tbody>"
+        f'<tbody><tr class="category"><th scope="rowgroup" colspan="{width}">'
+        f"<span>{text(family)}</span></th></tr>\n" + "\n".join(lines) + "</tbody>"
         for family, lines in bodies.items()
     )
 

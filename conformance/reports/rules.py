@@ -38,7 +38,7 @@ def rules() -> dict[str, Rule]:
 def _rule(number: str, title: str, text: str) -> Rule:
     text = re.split(r"^## ", text, flags=re.MULTILINE)[0]  # the next chapter begins
     body, found = [], dict.fromkeys(_PARTS, "")
-    for paragraph in text.strip().split("\n\n"):
+    for paragraph in text.strip("\n").split("\n\n"):
         part = next((part for part in _PARTS if paragraph.startswith(part)), None)
         if part is None:
             body.append(paragraph)
