@@ -91,12 +91,10 @@ class Program:
         request = json.dumps({"do": what, **arguments}, allow_nan=False) + "\n"
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        try:
+        with contextlib.suppress(BrokenPipeError):  # it has ended, perhaps with some last answer
             self._process.stdin.write(request.encode())
             self._process.stdin.flush()
-            line = self._process.stdout.readline()
-        except BrokenPipeError:
-            line = b""
+        line = self._process.stdout.readline()
         if not line.endswith(b"\n"):
             words = how_it_ended(self._process.wait(), self._errors)
             raise ProgramError(f"the program {words}, and gave no answer to {what!r}")
@@ -124,6 +122,7 @@ class Exec:
         hello = self._program.hello
         self._dtypes, self._options = hello.get("dtypes", []), hello.get("options", [])
         self._commands = hello.get("commands", [])
+        self._started = False
 
     def construct(self, params: Arrays, settings: Mapping[str, Any], mask: Any) -> None:
         """Start with settings by name, which need not be right (L-020)."""
@@ -140,6 +139,7 @@ class Exec:
             "start", params=_encoded(params), config={n: _plain(v) for n, v in config.items()},
             mask=None if mask is None else dict(mask),
         )  # fmt: skip
+        self._started = True
 
     def start(
         self, params: Arrays, config: LionConfig, mask: Any = None, *, defaults: bool = False
@@ -153,7 +153,9 @@ class Exec:
         self._program.ask("step", lr=float(lr), grads=_encoded(grads))
 
     def params(self) -> dict[str, NDArray[Any]]:
-        """The parameters now."""
+        """The parameters now; none where the settings were refused."""
+        if not self._started:
+            return {}
         found = self._arrays("params")
         if found is None:
             raise ProgramError("the answer to 'params' holds null, and no arrays")
