@@ -78,6 +78,7 @@ CATEGORIES = (
     "state",
     "option",
     "errors",
+    "recorded",
     "long",
 )
 

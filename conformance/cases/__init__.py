@@ -10,6 +10,7 @@ from lion_ports.conformance.cases import (
     longrun,
     numbers,
     options,
+    recorded,
     settings,
     signs,
     state,
@@ -28,6 +29,7 @@ _FOUND = [
     *gradients.CASES,
     *averages.CASES,
     *errors.CASES,
+    *recorded.CASES,
     *longrun.CASES,
 ]
 CASES: dict[str, Case] = {
