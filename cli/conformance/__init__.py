@@ -15,6 +15,7 @@ COMMANDS = {
     "explain": "What a case looks at: its rule, its stream, and the wrong Lions that it catches.",
     "diff": "What has changed between two reports that --json has written.",
     "options": "Which options each implementation offers, by running the cases of each.",
+    "replay": "Put recorded gradients to one or more implementations.",
 }
 """In the order of --help, with the first line of each command's own help."""
 
