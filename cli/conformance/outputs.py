@@ -24,7 +24,7 @@ FORMATS = {
 """Option by format, with its help."""
 
 # Words of the command line that a case has to be put again with.
-_ARGUMENTS = ("--kwarg", "--rename")
+_ARGUMENTS = ("--kwarg", "--rename", "--expect")
 
 
 def output_options(command: Command) -> Command:

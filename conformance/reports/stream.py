@@ -76,10 +76,8 @@ def _numbers(trial: Trial) -> Iterator[str]:
         yield f"step 1: {texts[0][0]}, and so on"
         return
     for lines, same in groupby(enumerate(texts, start=1), key=lambda pair: pair[1]):
-        numbers = [number for number, _ in same]
-        steps = (
-            f"step {numbers[0]}" if len(numbers) == 1 else f"steps {numbers[0]} to {numbers[-1]}"
-        )
+        first, *_, last = [number for number, _ in same] * 2
+        steps = f"step {first}" if first == last else f"steps {first} to {last}"
         yield f"{steps}: {'; '.join(lines)}"
 
 

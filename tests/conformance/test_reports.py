@@ -1,0 +1,342 @@
+"""The files and the summary of ``lion-conformance run``, over right, wrong and crashing Lions."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import jsonschema
+import pytest
+
+from lion_ports.conformance.cases import CASES, select
+from lion_ports.conformance.execution import Result
+from lion_ports.conformance.finding import Finding
+from lion_ports.conformance.mutants import MUTANTS
+from lion_ports.conformance.reports import FORMATS
+from lion_ports.conformance.reports.files import FileError, write
+from lion_ports.conformance.reports.json import load
+from lion_ports.conformance.reports.rules import rules
+from lion_ports.conformance.reports.words import OUTCOMES, SYMBOLS, element, replay, short
+from lion_ports.conformance.runner import Report
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "conformance/report.schema.json").read_text())
+COMMAND = [sys.executable, "-P", "-c", "from lion_ports.cli import conformance; conformance()"]
+HOSTILE = "é <script>alert(1)</script> ]]> \x00\x1b[31m \ud800 | ``` `x` & \"quoted\" 'so'\r\n*two*"
+
+MINE = """
+from pathlib import Path
+import numpy as np
+from lion_ports import reference
+Path("imported").touch()
+
+class Right:
+    def __init__(self, flip=False, hostile=False):
+        self.flip, self.hostile = flip, hostile
+
+    def start(self, params, config):
+        self.config, self.x = config, dict(params)
+        self.state = reference.init(params, config)
+
+    def step(self, grads, lr):
+        if self.hostile:
+            raise RuntimeError("é <script>alert(1)</script> ]]> \\x00\\x1b[31m | ``` & \\r")
+        if self.flip:
+            grads = {name: None if g is None else -g for name, g in grads.items()}
+        self.x, self.state = reference.step(self.x, grads, self.state, self.config, lr=lr)
+
+    def params(self):
+        return self.x
+
+    def momentum(self):
+        return self.state.momentum
+
+def wrong():
+    return Right(flip=True)
+
+def hostile():
+    return Right(hostile=True)
+"""
+
+FILES = {
+    "json": "r.json",
+    "junit": "r.xml",
+    "html": "r.html",
+    "markdown": "r.md",
+    "badge": "b.json",
+}
+CASE_IDS = [case.id for case in select(("basic-*", "decay-mask"))]
+
+
+def command(*arguments, cwd, **options):
+    return subprocess.run(
+        [*COMMAND, *arguments], cwd=cwd, capture_output=True, text=True, encoding="utf-8", **options
+    )
+
+
+def outputs(**paths):
+    return [word for name, path in paths.items() for word in (f"--{name}", str(path))]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "mine.py").write_text(MINE)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of four implementations with all its files: its folder, and what it printed."""
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "mine.py").write_text(MINE)
+    (folder / "known.toml").write_text(
+        '[[xfail]]\nimpl = "python:mine:wrong"\ncases = ["basic-first-step"]\n'
+        'reason = "known | since May"\nlink = "https://example.org/1"\n'
+    )
+    done = command(
+        "run", "--impl=numpy", *(f"--impl=python:mine:{n}" for n in ("Right", "wrong", "hostile")),
+        "--case", "basic-*", "--case", "decay-mask", "--expect", "known.toml", *outputs(**FILES),
+        cwd=folder,
+    )  # fmt: skip
+    assert done.returncode == 1, done.stderr
+    return folder, done.stdout
+
+
+def test_json_follows_its_schema_and_can_be_loaded(run):
+    folder, _ = run
+    content = json.loads((folder / "r.json").read_text())
+    jsonschema.validate(content, SCHEMA)
+    assert [one["conforms"] for one in content["implementations"]] == [True, True, False, False]
+    assert content["implementations"][2]["replay"].endswith("--impl python:mine:wrong --case")
+    loaded = load(folder / "r.json")
+    again = json.loads(FORMATS["json"](loaded, ()))
+    for one, other in zip(content["implementations"], again["implementations"], strict=True):
+        assert one["cases"] == other["cases"]
+        assert one["conforms"] == other["conforms"]
+
+
+def test_junit_counts_what_ran_and_says_how_to_replay(run):
+    root = ElementTree.parse(run[0] / "r.xml").getroot()
+    assert root.tag == "testsuites"
+    numpy, right, wrong, hostile = root
+    for suite in root:
+        assert [case.get("name") for case in suite.iter("testcase")] == CASE_IDS
+        assert suite.get("tests") == str(len(CASE_IDS))
+        for attribute, tag in (
+            ("failures", "failure"),
+            ("errors", "error"),
+            ("skipped", "skipped"),
+        ):
+            assert suite.get(attribute) == str(len(list(suite.iter(tag))))
+    assert root.get("tests") == str(4 * len(CASE_IDS))
+    assert root.get("failures") == wrong.get("failures")
+    assert (numpy.get("failures"), numpy.get("skipped")) == ("0", "0")
+    (skipped,) = right.iter("skipped")
+    assert skipped.get("message") == "UNSUPPORTED: not offered: a weight decay mask"
+    assert any("XFAIL: known | since May" in s.get("message") for s in wrong.iter("skipped"))
+    failure = next(wrong.iter("failure"))
+    assert failure.get("type") == "L-001"
+    assert "behaves as `maximize`" in failure.text
+    assert "lion-conformance run --impl python:mine:wrong --expect known.toml" in failure.text
+    error = next(hostile.iter("error"))
+    assert "<script>alert(1)</script> ]]> \\x00\\x1b[31m" in error.text
+
+
+def test_junit_is_red_where_no_case_was_judged():
+    report = Report("numpy", "faithful", cases=[Result("decay-mask", "L-017", "UNSUPPORTED")])
+    root = ElementTree.fromstring(FORMATS["junit"]([report], ()).encode())
+    assert root.get("failures") == "1"
+    assert "no case could be judged" in next(root.iter("failure")).get("message")
+
+
+def test_markdown_shows_verdicts_and_folds_details(run):
+    text = (run[0] / "r.md").read_text("utf-8")
+    assert text.startswith("## Lion conformance: 2 of 4 conform\n")
+    table, *sections = text.split("\n### ")
+    assert f"| ✅ conforms | `numpy` | 0.1.0 | cpu | faithful | {len(CASE_IDS)} EXACT |" in table
+    wrong, hostile = sections
+    assert "| FAIL | `basic-two-betas` | L-001 | `maximize` |" in wrong
+    assert f"behaves as `maximize`: {MUTANTS['maximize'].sentence}" in wrong.replace("\\", "")
+    assert wrong.count("<details>") == wrong.count("</details>") == 1
+    assert "lion-conformance run --impl python:mine:wrong" in wrong.partition("<details>")[2]
+    # The fence is longer than the backticks inside, so that nothing ends it early.
+    assert "\n````text\nERROR basic-first-step" in hostile
+
+
+def test_badge_is_what_shields_reads(run):
+    badge = json.loads((run[0] / "b.json").read_text())
+    assert badge == {
+        "schemaVersion": 1, "label": "Lion conformance", "message": "2 of 4 conform",
+        "color": "red", "isError": True,
+    }  # fmt: skip
+    good = Report("numpy", "bitwise", cases=[Result("basic-decay", "L-001", "EXACT")])
+    badge = json.loads(FORMATS["badge"]([good], ()))
+    assert (badge["message"], badge["color"]) == ("bitwise, spec 1.1", "brightgreen")
+    assert json.loads(FORMATS["badge"]([], ()))["color"] == "red"
+
+
+def test_summary_counts_by_category_and_ends_with_the_verdict(run):
+    numpy, right, wrong, hostile, _ = re.split(
+        r"^(?=numpy|python:)", run[1] + "\nnumpy", flags=re.M
+    )[1:]
+    head, basic, decay, together = numpy.splitlines()[1:5]
+    assert head.split() == ["EXACT"]
+    assert (basic.split(), decay.split()) == (["basic", "5"], ["decay", "1"])
+    assert together.split() == ["together", "6"]
+    assert len({len(line) for line in (head, basic, decay, together)}) == 1
+    assert "conforms at level faithful: 6 of 6 cases passed" in numpy
+    assert "not offered: a weight decay mask (decay-mask)" in right
+    assert "XFAIL basic-first-step: known | since May; https://example.org/1" in wrong
+    assert re.search(
+        r"step \d, x\[\d\]: the parameter\n +came +-?0x\S+\n +allowed +-?0x\S+\n", wrong
+    )
+    assert wrong.splitlines()[-3].startswith(
+        "  does not conform at level faithful: it breaks L-001"
+    )
+    assert wrong.splitlines()[-2].startswith("  behaves as `maximize`")
+    assert "\\x00\\x1b[31m" in hostile
+    assert "\x1b" not in run[1]
+
+
+def on_a_terminal(folder, **environment):
+    ours, theirs = pty.openpty()
+    words = ("run", "--impl", "python:mine:wrong", "--case", "basic-first-step")
+    with subprocess.Popen(
+        [*COMMAND, *words], cwd=folder, stdout=theirs, stderr=subprocess.DEVNULL,
+        env={**os.environ, **environment},
+    ):  # fmt: skip
+        os.close(theirs)
+        text = b""
+        try:
+            while part := os.read(ours, 4096):
+                text += part
+        except OSError:  # how Linux ends a terminal
+            pass
+    os.close(ours)
+    return text.decode()
+
+
+def test_colour_is_for_terminals_and_obeys_no_color(folder):
+    coloured = on_a_terminal(folder, NO_COLOR="")
+    assert "\x1b[31m" in coloured
+    plain = on_a_terminal(folder, NO_COLOR="1")
+    assert "\x1b" not in plain
+    strip = re.sub(r"\x1b\[\d*m", "", coloured)
+    assert [line for line in strip.splitlines() if " s" not in line] == [
+        line for line in plain.splitlines() if " s" not in line
+    ]
+
+
+def test_a_terminal_without_unicode_gets_escapes(folder):
+    words = ("run", "--impl", "python:mine:hostile", "--case", "basic-decay")
+    done = command(*words, cwd=folder, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 1
+    assert "\\xe9 <script>" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_folder_is_refused_before_anything_runs(folder, name):
+    words = ("run", "--impl", "python:mine:Right", f"--{name}", "absent/file")
+    done = command(*words, cwd=folder)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"lion-conformance: --{name} absent/file: there is no such folder; make it first\n"
+    )
+    assert not (folder / "imported").exists()
+
+
+def test_other_impossible_places_are_refused(folder):
+    words = ("run", "--impl", "numpy", "--case", "basic-decay")
+    os.mkfifo(folder / "pipe")
+    done = command(*words, "--html", "pipe", cwd=folder)
+    assert (done.returncode, "no file that could be replaced" in done.stderr) == (2, True)
+    done = command(*words, *outputs(json="same", html="./same"), cwd=folder)
+    assert (done.returncode, "another report goes to the same file" in done.stderr) == (2, True)
+    assert not (folder / "same").exists()
+
+
+def test_files_are_written_all_or_none(tmp_path):
+    first, second = tmp_path / "first", tmp_path / "absent" / "second"
+    first.write_text("before")
+    first.chmod(0o640)
+    (tmp_path / "link").symlink_to("first")
+    with pytest.raises(FileError, match="second cannot be written: No such file or directory"):
+        write({first: "after", second: "after"})
+    assert first.read_text() == "before"
+    assert sorted(os.listdir(tmp_path)) == ["first", "link"]
+    write({tmp_path / "link": "after"})
+    assert (tmp_path / "link").is_symlink()
+    assert (first.read_text(), first.stat().st_mode & 0o777) == ("after", 0o640)
+    with pytest.raises(FileError, match="cannot be written"):
+        write({tmp_path: "a folder"})
+    assert sorted(os.listdir(tmp_path)) == ["first", "link"]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_format_holds_every_outcome_and_any_text(name):
+    results = [
+        Result(
+            "basic-decay", "L-001", outcome, 3, 4, ["adamw"], HOSTILE, 0.5, HOSTILE, "javascript:1"
+        )
+        for outcome in OUTCOMES
+    ]
+    report = Report(HOSTILE, "faithful", HOSTILE, "cpu", "kept", results)
+    text = FORMATS[name]([report], ("--kwarg", "x=y z"))
+    text.encode()  # no halves of characters
+    assert "\x1b" not in text
+    assert "\x00" not in text
+    if name == "junit":
+        root = ElementTree.fromstring(text.encode())
+        assert "--kwarg 'x=y z' --case basic-decay" in next(root.iter("failure")).text
+    elif name == "html":
+        assert "<script>alert" not in text
+        assert 'href="javascript' not in text
+    elif name != "markdown":
+        json.loads(text)
+
+
+def test_the_replay_command_names_programs_devices_and_levels():
+    report = Report("exec:./my lion --fast", "bitwise", device="cuda")
+    assert replay(report, "basic-decay") == (
+        "lion-conformance run --exec './my lion --fast' --device cuda --level bitwise "
+        "--case basic-decay"
+    )
+
+
+@pytest.mark.parametrize(
+    "finding",
+    [
+        Finding(
+            "the parameter", 3, "w.0", (1, 2), (("x", "0x1.8p-6"), ("g", "nan")), "0x1p+0", "-inf"
+        ),
+        Finding("the momentum", 1, "x", (), (), "float32[2, 3]", "bfloat16[2, 3]"),
+        Finding("the momentum", 2, "a: b", (0,), (("lr", "0x1p-3"),), "0x1p-9 to 0x1.8p-9", "nan"),
+        Finding("the average", 12, "x"),
+    ],
+)
+def test_a_finding_can_be_read_again(finding):
+    read = element(str(finding))
+    assert read is not None
+    index = str(list(finding.index)) if finding.index else ""
+    assert (read.step, read.parameter, read.index) == (str(finding.step), finding.parameter, index)
+    assert (read.what, read.allowed, read.came) == (finding.what, finding.allowed, finding.came)
+    assert read.inputs == finding.inputs
+
+
+def test_other_details_are_no_findings():
+    for detail in ("", "RuntimeError: no step today (step, line 3)", "the process was killed"):
+        assert element(detail) is None
+    assert short("x=0x1.0000000000000p-3, 00p or 100") == "x=0x1p-3, 00p or 100"
+
+
+def test_every_rule_of_a_case_has_its_text_and_every_outcome_its_symbol():
+    for rule in {case.rule for case in CASES.values()}:
+        found = rules()[rule]
+        assert all((found.title, found.text, found.reason, found.source))
+        assert "\n#" not in found.text
+    assert SYMBOLS.keys() == OUTCOMES.keys()
+    assert len(set(SYMBOLS.values())) == len(SYMBOLS)
