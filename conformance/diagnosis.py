@@ -1,5 +1,6 @@
 """Which known wrong Lion explains what was seen?"""
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
@@ -46,7 +47,8 @@ class Lineup:
         if limit == 0:
             return []
         distances = {
-            name: _distance(self._trial, observed, seen) for name, seen in self._seen().items()
+            name: _distance(self._trial, observed, seen, limit)
+            for name, seen in self._seen().items()
         }
         best = min(distances.values())
         return [name for name, d in distances.items() if d <= limit and d <= best * 1.001]
@@ -74,19 +76,26 @@ def summary(diagnoses: Iterable[list[str]]) -> list[str]:
     return chosen
 
 
-def _distance(trial: Trial, observed: list[Snapshot], other: list[Snapshot]) -> float:
-    """The sum of all differences: of parameters in steps, of momenta in their own size."""
+def _distance(
+    trial: Trial, observed: list[Snapshot], other: list[Snapshot], limit: float = math.inf
+) -> float:
+    """The sum of all differences: of parameters in steps, of momenta in their own size.
+
+    Beyond the limit nobody asks how far, and infinity is the answer.
+    """
     total = 0.0
     for i, (seen, due) in enumerate(zip(observed, other, strict=True)):
         lr = trial.steps[max(i - 1, 0)].lr or trial.config.lr or 1.0
-        for name, x in due.params.items():
-            total += _difference(seen.params.get(name), x, lr)
-        for name, m in (due.momentum or {}).items():
-            if seen.momentum is not None:
-                total += _difference(seen.momentum.get(name), m, None)
-        for name, e in (due.average or {}).items():
-            if seen.average is not None:
-                total += _difference(seen.average.get(name), e, lr)
+        for have, want, unit in (
+            (seen.params, due.params, lr),
+            (seen.momentum, due.momentum, None),
+            (seen.average, due.average, lr),
+        ):
+            if have is not None:
+                for name, array in (want or {}).items():
+                    total += _difference(have.get(name), array, unit)
+                    if total > limit:
+                        return math.inf
     return total
 
 

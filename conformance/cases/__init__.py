@@ -15,6 +15,7 @@ from lion_ports.conformance.cases import (
     settings,
     signs,
     state,
+    storage,
     structure,
 )
 from lion_ports.conformance.trial import CATEGORIES, Case
@@ -23,6 +24,7 @@ _FOUND = [
     *signs.CASES,
     *settings.CASES,
     *numbers.CASES,
+    *storage.CASES,
     *structure.CASES,
     *state.CASES,
     *options.CASES,

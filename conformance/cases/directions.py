@@ -88,6 +88,13 @@ CASES = [
         ("cautious-parts-apart", "cautious-ignored"),
     ),
     Case(
+        "option-cautious-complex64-cap",
+        "L-022",
+        "The same, where a cap of 1.25 is reached by some updates and not by others.",
+        lambda: option_trial("complex64", cautious=True, cautious_cap=1.25),
+        ("cautious-parts-apart", "cautious-cap-ignored"),
+    ),
+    Case(
         "option-cautious-decay",
         "L-023",
         "Only what the direction pulls towards zero decays.",

@@ -37,6 +37,14 @@ def _accumulated(steps: int, count: int, dtype: str = "float32", **options: Any)
     return option_trial(dtype, rates, gradient_accumulation_steps=steps, **options)
 
 
+def _scheduled_skips() -> Trial:
+    """The scale doubles at every step, up to its limit, and two steps are left out on the way."""
+    decay: Any = lambda count: 0.25 * (count + 1)  # noqa: E731
+    return _dynamic(
+        {1: math.inf, 4: math.nan}, 16, loss_scale_growth_interval=1, weight_decay=decay
+    )
+
+
 def _missing() -> Trial:
     """The bias has a gradient in the first micro-steps, then in the last ones, then in none."""
     trial = _accumulated(3, 12)
@@ -82,6 +90,22 @@ CASES = [
             [1.0] * 8,
         ),
         ("loss-scale-ignored", "loss-scale-in-float16"),
+    ),
+    Case(
+        "option-loss-scale-bfloat16",
+        "L-024",
+        "Gradients in bfloat16 are unscaled by 1/1000 in float32, and not rounded again.",
+        lambda: _scaled(
+            option_trial("bfloat16", loss_scale=1000.0, momentum_dtype="float32"), [1000.0] * 8
+        ),
+        ("loss-scale-in-float16", "loss-scale-twice"),
+    ),
+    Case(
+        "option-loss-scale-schedule",
+        "L-024",
+        "Steps that are left out do not count for schedules; a scale that doubles stops at 2^24.",
+        _scheduled_skips,
+        ("schedule-counts-micro-steps", "loss-scale-unbounded"),
     ),
     Case(
         "option-loss-scale-dynamic",
@@ -145,6 +169,13 @@ CASES = [
         "A gradient of NaN stays NaN, and an infinite one becomes the bound.",
         lambda: spoiled(option_trial(clipvalue=0.7), {3: math.inf, 5: math.nan}),
         ("clip-ignored", "nan-swallowed"),
+    ),
+    Case(
+        "option-clipvalue-accumulated",
+        "L-026",
+        "The mean over the micro-steps is clipped, not each of their gradients.",
+        lambda: _accumulated(2, 8, clipvalue=0.5),
+        ("clip-ignored", "clip-before-mean"),
     ),
     Case(
         "option-clipnorm",

@@ -21,9 +21,10 @@ _SHAPES = {"weight": (16, 9), "bias": (9,)}
 _NAN, _INF = math.nan, math.inf
 
 
-def _dtype(
+def mixed_dtypes(
     dtype: str, grad: str | None = None, momentum: str | None = None, seed: int = 20
 ) -> Trial:
+    """Twelve steps of a matrix and a bias, with gradients and momenta of perhaps other dtypes."""
     config = LionConfig(lr=2.0**-6, weight_decay=0.1, momentum_dtype=momentum)  # type: ignore[arg-type]
     stream = normal_stream(seed, _SHAPES, 12, grad or dtype)
     rates = [2.0**-6 * (1 + i / 7) for i in range(12)]
@@ -95,14 +96,23 @@ CASES = [
             f"dtype-{dtype}",
             "L-005",
             f"{dtype} parameters, gradients and momentum; computed in {compute}, rounded once.",
-            partial(_dtype, dtype),
+            partial(mixed_dtypes, dtype),
             catches,
         )
         for dtype, compute, catches in (
-            ("float32", "float32", ("lr-bfloat16",)),
+            ("float32", "float32", ("lr-bfloat16", "momentum-through-float16")),
             ("float64", "float64", ("computed-in-float32",)),
-            ("bfloat16", "float32", ("per-operation-rounding", "rounded-between")),
-            ("float16", "float32", ("per-operation-rounding", "rounded-between")),
+            (
+                "bfloat16",
+                "float32",
+                (
+                    "per-operation-rounding",
+                    "rounded-between",
+                    "momentum-widens",
+                    "difference-in-storage-dtype",
+                ),
+            ),
+            ("float16", "float32", ("rounded-between", "momentum-widens")),
         )
     ),
     *(
@@ -111,6 +121,7 @@ CASES = [
             "L-008",
             f"{dtype} numbers of all magnitudes, and zeros of both signs.",
             partial(_heavy, dtype),
+            ("zero-gradient-left-alone",),
         )
         for dtype in ("float32", "float64", "bfloat16", "float16")
     ),
@@ -132,20 +143,21 @@ CASES = [
         "dtype-bfloat16-gradient-float32",
         "L-005",
         "A float32 gradient leaves a bfloat16 parameter and its momentum bfloat16.",
-        lambda: _dtype("bfloat16", grad="float32"),
+        lambda: mixed_dtypes("bfloat16", grad="float32"),
+        ("parameter-like-gradient", "betas-in-parameter-dtype", "bfloat16-truncated"),
     ),
     Case(
         "dtype-float32-gradient-bfloat16",
         "L-005",
         "A bfloat16 gradient leaves a float32 parameter and its momentum float32.",
-        lambda: _dtype("float32", grad="bfloat16"),
-        ("momentum-like-gradient",),
+        lambda: mixed_dtypes("float32", grad="bfloat16"),
+        ("momentum-like-gradient", "lr-in-gradient-dtype"),
     ),
     Case(
         "dtype-float64-gradient-float32",
         "L-005",
         "A float32 gradient of a float64 parameter is widened.",
-        lambda: _dtype("float64", grad="float32"),
+        lambda: mixed_dtypes("float64", grad="float32"),
         ("momentum-like-gradient",),
     ),
     Case(
@@ -160,14 +172,14 @@ CASES = [
         "L-010",
         "A NaN gradient makes its parameter NaN at once, and no other.",
         lambda: _nonfinite([_NAN, 1, -1, -_NAN], [1, 1, -1, -1]),
-        ("nan-swallowed",),
+        ("nan-swallowed", "nan-counts-as-negative"),
     ),
     Case(
         "nonfinite-infinity",
         "L-011",
         "An infinite gradient steps by lr, and its momentum is infinite.",
         lambda: _nonfinite([_INF, -_INF, 1, -1], [1, 1, 1, 1]),
-        ("clipped",),
+        ("infinity-freezes",),
     ),
     Case(
         "nonfinite-opposite-infinities",

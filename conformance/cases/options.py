@@ -8,8 +8,8 @@ from lion_ports.conformance.cases.streams import option_trial, spoiled
 from lion_ports.conformance.trial import Case, Trial
 
 
-def _raise() -> Trial:
-    return replace(spoiled(option_trial(nonfinite="raise"), {3: math.inf}), raises_at=3)
+def _raise(at: int, value: float) -> Trial:
+    return replace(spoiled(option_trial(nonfinite="raise"), {at: value}), raises_at=at)
 
 
 CASES = [
@@ -36,6 +36,13 @@ CASES = [
         ("maximize-ignored", "maximize-grows"),
     ),
     Case(
+        "option-maximize-clipped",
+        "L-018",
+        "The same after clipping, in bfloat16.",
+        lambda: option_trial("bfloat16", maximize=True, clipvalue=0.5),
+        ("maximize-ignored", "maximize-grows", "clip-ignored"),
+    ),
+    Case(
         "option-decay-independent",
         "L-017",
         "Decays by wd*lr/lr_peak: at the peak by the whole of wd, whatever the learning rate.",
@@ -44,6 +51,18 @@ CASES = [
             decay="independent",
             lr_peak=2.0**-6,
             weight_decay=0.05,
+        ),
+        ("independent-ignored", "independent-of-first-lr"),
+    ),
+    Case(
+        "option-decay-independent-beyond",
+        "L-017",
+        "Beyond its peak the learning rate decays by more than the whole of wd.",
+        lambda: option_trial(
+            rates=[2.0**-7, 2.0**-6, 2.0**-5, 2.0**-4],
+            decay="independent",
+            lr_peak=2.0**-6,
+            weight_decay=0.1,
         ),
         ("independent-ignored", "independent-of-first-lr"),
     ),
@@ -65,7 +84,14 @@ CASES = [
         "option-nonfinite-raise",
         "L-019",
         "A step with an infinite gradient raises, and the next one goes on as if it had not been.",
-        _raise,
+        lambda: _raise(3, math.inf),
+        ("raise-ignored",),
+    ),
+    Case(
+        "option-nonfinite-raise-first",
+        "L-019",
+        "The same at the first step, with a NaN: there is no state yet that could be kept.",
+        lambda: _raise(0, math.nan),
         ("raise-ignored",),
     ),
 ]

@@ -36,10 +36,11 @@ def _no_term() -> Trial:
     return Trial({"x": x}, vector_steps([f32(1, -1, 0, 0)] * 3, 2.0**-4), LionConfig(lr=2.0**-4))
 
 
-def _masked() -> Trial:
+def _masked(seed: int, decaying: str, dtype: str = "float32") -> Trial:
     config = LionConfig(lr=2.0**-4, weight_decay=0.5)
-    trial = Trial(normal(12, _SHAPES), steps(normal_stream(12, _SHAPES, 6), 2.0**-4), config)
-    return Trial(trial.params, trial.steps, config, mask={"weight": True, "bias": False})
+    stream = normal_stream(seed, _SHAPES, 6, dtype)
+    mask = {name: name == decaying for name in _SHAPES}
+    return Trial(normal(seed, _SHAPES, dtype), steps(stream, 2.0**-4), config, mask=mask)
 
 
 def _betas(b1: float, b2: float) -> Trial:
@@ -75,6 +76,13 @@ def _defaults() -> Trial:
     return Trial({"x": f32(4, -4, 4)}, vector_steps(grads, 2.0**-3), config, defaults=True)
 
 
+def _default_decay() -> Trial:
+    zero = np.zeros(4, np.float32)
+    x = f32(1024, -1024, 1, 0)
+    config = LionConfig(lr=0.5)
+    return Trial({"x": x}, vector_steps([zero] * 3, 0.5), config, defaults=True, exact=True)
+
+
 def _cosine(count: int) -> list[float]:
     return [2.0**-6 * 0.5 * (1 + math.cos(math.pi * i / count)) for i in range(count)]
 
@@ -92,7 +100,7 @@ CASES = [
         "L-001",
         "Decay and update together, on a matrix and a bias.",
         lambda: _decay_random(2.0**-6, 0.5),
-        ("decay-coupled", "decay-skips-vectors", "decay-without-lr"),
+        ("decay-coupled", "decay-skips-vectors", "decay-coupled-if-small", "decay-grows"),
     ),
     Case(
         "decay-strong",
@@ -113,7 +121,7 @@ CASES = [
         "L-001",
         "The learning rate falls, and the coupled decay with it.",
         _decay_scheduled,
-        ("decay-absolute", "lr-stale"),
+        ("decay-absolute", "decay-by-peak", "lr-stale"),
     ),
     Case(
         "decay-absent",
@@ -125,14 +133,34 @@ CASES = [
         "decay-mask",
         "L-017",
         "A mask exempts the bias from decay, and nothing else.",
-        _masked,
+        lambda: _masked(12, "weight"),
         ("mask-ignored",),
+    ),
+    Case(
+        "decay-mask-bfloat16",
+        "L-017",
+        "The other way round, in bfloat16: the bias alone decays.",
+        lambda: _masked(15, "bias", "bfloat16"),
+        ("mask-ignored",),
+    ),
+    Case(
+        "decay-default",
+        "L-004",
+        "Constructed with a learning rate alone, and given zero gradients: nothing decays.",
+        _default_decay,
+        ("decay-by-default",),
     ),
     *(
         Case(f"betas-{name}", "L-001", reason, partial(_betas, b1, b2), catches)
         for name, b1, b2, reason, catches in (
-            ("zero", 0.0, 0.0, "b1 = b2 = 0: signSGD.", ()),
-            ("first-zero", 0.0, 0.9, "b1 = 0: the gradient alone decides.", ("betas-swapped",)),
+            ("zero", 0.0, 0.0, "b1 = b2 = 0: signSGD.", ("divided-by-first-beta",)),
+            (
+                "first-zero",
+                0.0,
+                0.9,
+                "b1 = 0: the gradient alone decides.",
+                ("betas-swapped", "divided-by-first-beta"),
+            ),
             ("second-zero", 0.9, 0.0, "b2 = 0: the momentum is the last gradient.", ()),
             (
                 "equal",
@@ -151,14 +179,14 @@ CASES = [
         "L-015",
         "Another learning rate at every step.",
         lambda: _rates([2.0**-6, 2.0**-5, 2.0**-8, 2.0**-4, 2.0**-9, 2.0**-6]),
-        ("lr-stale", "decay-absolute"),
+        ("lr-stale", "lr-of-first-step", "decay-absolute", "decay-by-peak"),
     ),
     Case(
         "schedule-cosine",
         "L-015",
         "A cosine: rates that no short dtype holds exactly.",
         lambda: _rates(_cosine(16)),
-        ("lr-bfloat16", "lr-stale"),
+        ("lr-bfloat16", "lr-of-first-step"),
     ),
     Case(
         "schedule-zero",

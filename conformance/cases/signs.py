@@ -152,7 +152,7 @@ CASES = [
         "L-001",
         "Twenty steps of normal gradients, as a training run would give.",
         lambda: _plain(4, 2.0**-8),
-        ("betas-swapped", "signsgd"),
+        ("betas-swapped", "epsilon", "direction-kept", "momentum-in-eight-bits", "signsgd"),
     ),
     Case(
         "coefficients-default",

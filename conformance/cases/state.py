@@ -25,6 +25,15 @@ def _restart(dtype: str, momentum_dtype: str | None = None) -> Trial:
     return Trial(normal(32, _PAIR, dtype), steps(stream, _LR), config, restart_at=5)
 
 
+def _restart_independent() -> Trial:
+    """The learning rate has moved away from its peak when the state is saved."""
+    rates = [_LR * (1 + i) / 10 for i in range(10)]
+    config = LionConfig(lr=_LR, weight_decay=0.1, decay="independent", lr_peak=_LR)
+    return Trial(
+        normal(34, _PAIR), steps(normal_stream(34, _PAIR, 10), rates), config, restart_at=5
+    )
+
+
 def _portable(dtype: str, restart_at: int = 4, **options: Any) -> Trial:
     trial = option_trial(dtype, **options)
     return replace(trial, restart_at=restart_at, portable=True)
@@ -47,9 +56,16 @@ CASES = [
                 "bfloat16 with a float32 momentum",
                 "bfloat16",
                 "float32",
-                ("reset-on-load", "momentum-in-parameter-dtype"),
+                ("reset-on-load", "momentum-cast-on-load"),
             ),
         )
+    ),
+    Case(
+        "state-restart-independent",
+        "L-021",
+        "The peak of independent decay is gone on with, not the rate at which it was saved.",
+        _restart_independent,
+        ("peak-forgotten", "reset-on-load"),
     ),
     *(
         Case(

@@ -59,6 +59,23 @@ def _first_gradient() -> Trial:
     return Trial({"x": f32(1, 1, 1)}, steps([{"x": g} for g in grads], _LR), LionConfig(lr=_LR))
 
 
+def _no_gradients() -> Trial:
+    """A step in which there is nothing to do, between two in which there is."""
+    trial = _shapes(_PAIR, 3)
+    nothing = Step(dict.fromkeys(_PAIR), _LR)
+    return Trial(trial.params, [trial.steps[0], nothing, trial.steps[2]], _CONFIG)
+
+
+def _channels_last() -> Trial:
+    """Gradients whose memory has the second axis last, as those of convolutions do."""
+    shapes: Shapes = {"kernel": (2, 5, 3, 4)}
+    stream = [
+        {n: np.moveaxis(np.ascontiguousarray(np.moveaxis(g, 1, -1)), -1, 1) for n, g in s.items()}
+        for s in normal_stream(33, shapes, 4)
+    ]
+    return Trial(normal(33, shapes), steps(stream, _LR), _CONFIG)
+
+
 CASES = [
     Case(
         "structure-scalar",
@@ -84,6 +101,13 @@ CASES = [
         "L-013",
         "Transposed and strided parameters and gradients: the layout does not change the result.",
         _strided,
+        ("memory-order",),
+    ),
+    Case(
+        "structure-channels-last",
+        "L-013",
+        "A gradient whose memory has its channels last, of a parameter that has them second.",
+        _channels_last,
         ("memory-order",),
     ),
     Case(
@@ -119,6 +143,13 @@ CASES = [
         "L-003",
         "A parameter without a gradient for two steps keeps its momentum as it was.",
         lambda: _without("weight", range(2, 4)),
+        ("moved-without-gradient",),
+    ),
+    Case(
+        "structure-no-gradients",
+        "L-003",
+        "A step in which no parameter has a gradient moves nothing, and raises nothing.",
+        _no_gradients,
         ("moved-without-gradient",),
     ),
     Case(
