@@ -1,0 +1,211 @@
+"""Cases in parallel processes; crashes, hangs and Ctrl-C; and the cases of --fast."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from functools import cache
+
+import numpy as np
+import pytest
+
+from lion_ports.conformance import runner
+from lion_ports.conformance.cases import CASES, select
+from lion_ports.conformance.execution import replay
+from lion_ports.conformance.fast import fast_cases
+from lion_ports.conformance.mutants import MUTANTS
+from lion_ports.conformance.observation import SilentError, TouchedError
+from lion_ports.conformance.verdict import judge
+
+MINE = textwrap.dedent("""
+    import ctypes, os, pathlib, time
+    import numpy as np
+    from lion_ports import reference
+
+    class Mine:
+        def start(self, params, config):
+            self.config, self.x = config, dict(params)
+            self.state = reference.init(params, config)
+
+        def step(self, grads, lr):
+            self.x, self.state = reference.step(self.x, grads, self.state, self.config, lr=lr)
+
+        def params(self):
+            return self.x
+
+        def momentum(self):
+            return self.state.momentum
+
+    class Faulty(Mine):
+        '''It reads what is not its own, where a gradient is NaN.'''
+
+        def step(self, grads, lr):
+            if any(np.isnan(g).any() for g in grads.values() if g is not None):
+                ctypes.string_at(0)
+            super().step(grads, lr)
+
+    class Hanging(Mine):
+        def step(self, grads, lr):
+            pathlib.Path(f"pid-{os.getpid()}").touch()
+            if self.config.weight_decay:
+                time.sleep(600)
+            super().step(grads, lr)
+""")
+
+COMMAND = [sys.executable, "-P", "-c", "from lion_ports.cli import conformance; conformance()"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "mine.py").write_text(MINE)
+    for name in ("cli", "trainers", "conformance"):  # a user's own packages must not disturb
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise SystemExit('imported by mistake')\n")
+    return tmp_path
+
+
+def run(folder, name, *arguments):
+    command = [*COMMAND, "run", "--impl", f"python:mine:{name}", "--json", "out.json", *arguments]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert "Traceback" not in done.stdout + done.stderr
+    (report,) = json.loads((folder / "out.json").read_text())["implementations"]
+    return done, report["cases"]
+
+
+def timeless(cases):
+    return [{k: v for k, v in case.items() if k != "seconds"} for case in cases]
+
+
+SHORT = ("basic-*", "s[it]*", "decay-*", "betas-*", "nonfinite-*", "errors-*", "option-c*")
+PATTERNS = [word for pattern in SHORT for word in ("--case", pattern)]
+
+
+def test_the_report_is_the_same_for_any_number_of_processes(folder):
+    assert len(select(SHORT)) > 2 * runner._CASES_PER_JOB  # so that there are two processes
+    done, one = run(folder, "Mine", *PATTERNS, "--jobs", "1")
+    assert done.returncode == 0, done.stdout
+    done, two = run(folder, "Mine", *PATTERNS, "--jobs", "2")
+    assert done.returncode == 0, done.stdout
+    assert timeless(one) == timeless(two)
+    assert [case["id"] for case in two] == [case.id for case in select(SHORT)]
+
+
+def test_there_are_as_many_processes_as_asked_for_and_few_for_few_cases(monkeypatch):
+    pids = set()
+
+    class Counted(runner.Worker):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            pids.add(self._process.pid)
+
+    monkeypatch.setattr(runner, "Worker", Counted)
+    runner.run("numpy", select(SHORT), "faithful", jobs=2)
+    assert len(pids) == 2
+    pids.clear()
+    runner.run("numpy", select(("basic-*",)), "faithful", jobs=2)
+    assert len(pids) == 1
+
+
+def has_nan(case):
+    gradients = [g for step in case.build().steps for g in step.grads.values()]
+    return any(np.isnan(g).any() for g in gradients if g is not None)
+
+
+def test_a_segmentation_fault_is_the_result_of_its_own_cases(folder):
+    done, cases = run(folder, "Faulty", *PATTERNS, "--jobs", "2")
+    assert done.returncode == 1
+    assert [case["id"] for case in cases] == [case.id for case in select(SHORT)]
+    crashed = [case for case in cases if case["outcome"] == "ERROR"]
+    assert {case["id"] for case in crashed} == {c.id for c in select(SHORT) if has_nan(c)}
+    assert {case["detail"] for case in crashed} == {"the process was killed by SIGSEGV"}
+
+
+def test_a_hanging_case_is_stopped_and_the_others_go_on(folder):
+    cases = ("--case", "basic-first-step", "--case", "basic-decay", "--case", "basic-two-betas")
+    done, found = run(folder, "Hanging", *cases, "--timeout", "2")
+    assert done.returncode == 1
+    outcomes = {case["id"]: case["outcome"] for case in found}
+    assert outcomes["basic-decay"] == "ERROR"
+    assert outcomes["basic-first-step"] == outcomes["basic-two-betas"] == "EXACT"
+    (late,) = [case for case in found if case["id"] == "basic-decay"]
+    assert late["detail"] == "no result within 2 s; the process was stopped"
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_an_interrupt_ends_all_workers(folder):
+    command = [*COMMAND, "run", "--impl", "python:mine:Hanging", *PATTERNS, "--jobs", "2"]
+    process = subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while len(workers := list(folder.glob("pid-*"))) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors == "lion-conformance: interrupted; all processes are ended\n"
+    assert not any(alive(int(path.name.partition("-")[2])) for path in workers)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--jobs", "0"), "0 is not in the range"),
+        (("--timeout", "0"), "0.0 is not in the range"),
+        (("--timeout", "soon"), "'soon' is not a valid float"),
+        (("--fast", "--case", "long-*"), "no case of --fast matches"),
+        (("--expect", "absent.toml"), "'absent.toml' does not exist"),
+    ],
+)
+def test_wrong_options_are_refused(tmp_path, arguments, words):
+    command = [*COMMAND, "run", "--impl", "numpy", *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_fast_cases_are_few_and_short():
+    cases = fast_cases()
+    assert len(cases) < len(CASES) * 0.6
+    assert not any(case.category == "long" for case in cases)
+    assert cases == [case for case in CASES.values() if case in cases]
+
+
+def test_fast_runs_just_these(folder):
+    done, cases = run(folder, "Mine", "--fast", "--case", "[bd]*")
+    assert done.returncode == 0, done.stdout
+    due = [case.id for case in fast_cases() if case.id[0] in "bd"]
+    assert [case["id"] for case in cases] == due
+
+
+@cache
+def trial(case_id):
+    return CASES[case_id].build()
+
+
+def fails(name, case):
+    try:
+        observed, uninterrupted = replay(MUTANTS[name].make, trial(case.id))
+    except (TouchedError, SilentError):
+        return True
+    judgement = judge(trial(case.id), observed, uninterrupted=uninterrupted)
+    return judgement.faithful is not None
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_every_mutant_fails_a_fast_case(name):
+    judged = [case for case in fast_cases() if case.category != "errors"]
+    judged.sort(key=lambda case: name not in case.catches)
+    assert any(fails(name, case) for case in judged)
