@@ -154,7 +154,7 @@ def _notes(report: "Report") -> str:
     seconds = sum(result.seconds for result in report.cases)
     parts = [f"{len(report.cases)} cases in {seconds:.1f} s"]
     slowest = max(report.cases, key=lambda result: result.seconds, default=None)
-    if slowest is not None and len(report.cases) > 1:
+    if slowest is not None and slowest.seconds >= 1:
         parts.append(f"longest {slowest.id} ({slowest.seconds:.1f} s)")
     worst = max((r.max_ulp for r in report.cases if r.outcome == "ULP"), default=0)
     ambiguous = sum(r.ambiguous for r in report.cases if r.outcome == "AMBIGUOUS")

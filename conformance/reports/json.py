@@ -97,12 +97,14 @@ def load(path: Path) -> list[Report]:
 
 def _report(entry: dict[str, Any]) -> Report:
     cases = [_result(case) for case in entry["cases"]]
-    words = {name: str(entry[name]) for name in ("name", "version", "device", "subnormals")}
-    return Report(level=entry["level"], cases=cases, **words)
+    names = ("name", "level", "version", "device", "subnormals")
+    words: dict[str, Any] = {name: str(entry[name]) for name in names}
+    return Report(cases=cases, **words)
 
 
 def _result(entry: dict[str, Any]) -> Result:
     if entry["outcome"] not in OUTCOMES:
         raise ValueError(f"no outcome is called {entry['outcome']!r}")
     known = {field.name for field in fields(Result)}
-    return Result(**{name: value for name, value in entry.items() if name in known})
+    told = {name: value for name, value in entry.items() if name in known}
+    return Result(**{**told, "id": str(entry["id"]), "rule": str(entry["rule"])})
