@@ -12,10 +12,13 @@ from lion_ports import SPEC_VERSION, __version__
 COMMANDS = {
     "list": "Levels, implementations found here, and cases.",
     "run": "Run the cases on one or more implementations, each in a process of its own.",
+    "matrix": "All implementations found here, ours and others', against all cases.",
     "explain": "What a case looks at: its rule, its stream, and the wrong Lions that it catches.",
     "diff": "What has changed between two reports that --json has written.",
+    "mutants": "Every known wrong Lion, and the cases that fail it.",
     "options": "Which options each implementation offers, by running the cases of each.",
     "replay": "Put recorded gradients to one or more implementations.",
+    "vectors": "Check the published vectors, or mint new ones.",
 }
 """In the order of --help, with the first line of each command's own help."""
 

@@ -1,0 +1,88 @@
+"""``lion-conformance matrix``."""
+
+import sys
+from typing import Any
+
+import click
+
+from lion_ports.cli.conformance.outputs import output_options, write_outputs
+from lion_ports.cli.conformance.printing import Progress, say
+from lion_ports.cli.conformance.shared import chosen
+
+
+@click.command("matrix")
+@click.option(
+    "--case",
+    "patterns",
+    multiple=True,
+    metavar="PATTERN",
+    help="Only cases whose id matches, as in 'sign-*'.",
+)
+@click.option(
+    "--fast",
+    is_flag=True,
+    help="Only the few short cases that every known wrong Lion fails one of.",
+)
+@click.option(
+    "--package",
+    "packages",
+    multiple=True,
+    metavar="NAME",
+    help="Only implementations of this package; 'lion-ports' is ours.",
+)
+@click.option(
+    "--level",
+    type=click.Choice(["bitwise", "faithful"]),
+    default="faithful",
+    show_default=True,
+    help="What is asked for.",
+)
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes at a time; default: all cores.")
+@output_options
+def command(
+    patterns: tuple[str, ...],
+    fast: bool,
+    packages: tuple[str, ...],
+    level: Any,
+    jobs: int | None,
+) -> None:
+    """All implementations found here, ours and others', against all cases.
+
+    Exit status 1: one of lion_ports' own does not conform. Others' divergences are no failure of
+    this command; docs/divergences.md has those that we have seen.
+    """
+    from lion_ports.conformance.adapters import BUILT_IN
+    from lion_ports.conformance.matrix import entries
+    from lion_ports.conformance.peers import PEERS
+    from lion_ports.conformance.reports.words import counts
+    from lion_ports.conformance.runner import cores
+
+    cases = chosen(patterns, fast=fast)
+    known = {"lion-ports", *(peer.package for peer in PEERS)}
+    if unknown := [name for name in packages if name not in known]:
+        raise click.BadParameter(
+            f"{', '.join(unknown)}: known are {', '.join(sorted(known))}", param_hint="--package"
+        )
+    ours = tuple(BUILT_IN) if not packages or "lion-ports" in packages else ()
+    peers = [peer for peer in PEERS if not packages or peer.package in packages]
+    reports, broken = [], False
+    with Progress("matrix", len(cases) * (len(ours) + len(peers))) as advance:
+        for peer, report, absent in entries(
+            cases, level, ours=ours, peers=peers, jobs=jobs or cores(),
+            on_result=lambda result: advance(),
+        ):  # fmt: skip
+            if report is None:
+                say(f"{'not run':12}{peer.impl}: {absent}")
+                continue
+            reports.append(report)
+            broken = broken or (peer.package == "lion-ports" and not report.conforms)
+            found = ", ".join(f"{count} {name}" for name, count in counts(report.cases).items())
+            verdict, colour = ("conforms", "green") if report.conforms else ("does not", "yellow")
+            say(f"{verdict:12}{report.name} {report.version}: {found}", fg=colour)
+            for name in report.diagnosis:
+                say(f"{'':12}behaves as `{name}`")
+            if not report.conforms:
+                say(f"{'':12}{peer.command}")
+    write_outputs(reports)
+    if broken or not reports:
+        sys.exit(1)
