@@ -102,15 +102,14 @@ def _table(results: "Sequence[Result]") -> None:
     if len(rows) > 1:
         rows.append(("together", counts(results)))
     for name, found in rows:
-        cells = [
-            click.style(
-                f"  {found.get(outcome) or '.':>{max(len(outcome), 5)}}",
-                fg=COLOURS.get(outcome) if outcome in found else None,
-                dim=outcome not in found,
-            )
-            for outcome in columns
-        ]
-        say(f"  {name:{wide}}{''.join(cells)}", bold=name == "together" or None)
+        style = {"bold": True} if name == "together" else {}
+        cells = ""
+        for outcome in columns:
+            looks: dict[str, Any] = {"dim": True}
+            if outcome in found:
+                looks = {"fg": COLOURS.get(outcome), **style}
+            cells += click.style(f"  {found.get(outcome, '.'):>{max(len(outcome), 5)}}", **looks)
+        say(click.style(f"  {name:{wide}}", **style) + cells)
 
 
 def _failure(result: "Result", command: str) -> None:

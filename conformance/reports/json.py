@@ -1,6 +1,6 @@
 """The JSON report, which ``report.schema.json`` describes, and back."""
 
-import importlib.util
+import contextlib
 import json as _json
 import platform
 from collections.abc import Sequence
@@ -25,11 +25,8 @@ and the level ``trajectory``.
 
 # What `load` reads: version 2 only added to version 1.
 _READABLE = ("lion-conformance-report-1", SCHEMA)
-# Distribution by module, of what an implementation may stand on.
-_PACKAGES = {
-    name: name.replace("_", "-")
-    for name in ("numpy", "ml_dtypes", "torch", "jax", "jaxlib", "optax", "mlx", "keras")
-}
+# What an implementation may stand on.
+_PACKAGES = ("numpy", "ml_dtypes", "torch", "jax", "jaxlib", "optax", "mlx", "keras")
 
 
 def json(reports: Sequence[Report], arguments: Sequence[str] = ()) -> str:
@@ -60,9 +57,9 @@ def today() -> str:
 def environment() -> dict[str, Any]:
     """Python, platform, and the versions of the frameworks that are installed."""
     versions = {}
-    for name, distribution in _PACKAGES.items():
-        if importlib.util.find_spec(name) is not None:
-            versions[name] = metadata.version(distribution)
+    for name in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[name] = metadata.version(name)
     return {
         "python": platform.python_version(),
         "system": platform.system(),
