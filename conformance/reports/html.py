@@ -56,7 +56,7 @@ def html(reports: Sequence[Report], arguments: Sequence[str] = ()) -> str:
         columns=_options({str(i): f"{_letter(i)} {r.name}" for i, r in enumerate(reports)}),
         heads="".join(_head(i, report) for i, report in enumerate(reports)),
         rows=_rows(reports, ids),
-        failures="\n".join(_failures(i, r, arguments) for i, r in enumerate(reports))
+        failures="".join(_failures(i, r, arguments) for i, r in enumerate(reports))
         or "<p>No case failed.</p>",
     )
 
@@ -177,5 +177,5 @@ def _failures(i: int, report: Report, arguments: Sequence[str]) -> str:
     )
     return (
         f'<details data-column="{i}" open><summary>{_letter(i)} {text(title(report))}: '
-        f"{len(failed)} failing</summary>\n{articles}\n</details>"
+        f"{len(failed)} failing</summary>\n{articles}\n</details>\n"
     )

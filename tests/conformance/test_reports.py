@@ -110,7 +110,9 @@ def test_json_follows_its_schema_and_can_be_loaded(run):
     content = json.loads((folder / "r.json").read_text())
     jsonschema.validate(content, SCHEMA)
     assert [one["conforms"] for one in content["implementations"]] == [True, True, False, False]
-    assert content["implementations"][2]["replay"].endswith("--impl python:mine:wrong --case")
+    assert content["implementations"][2]["replay"].endswith(
+        "--impl python:mine:wrong --expect known.toml --case"
+    )
     loaded = load(folder / "r.json")
     again = json.loads(FORMATS["json"](loaded, ()))
     for one, other in zip(content["implementations"], again["implementations"], strict=True):

@@ -318,6 +318,12 @@ def test_what_is_injected_neither_runs_nor_reaches_the_network(browser, page, tm
     assert browser.blocked == ["csp"]
 
 
+def test_a_report_without_failures_and_one_without_cases_say_so():
+    fine = Report("numpy", "faithful", cases=[Result("basic-decay", "L-001", "EXACT")])
+    assert "No case failed." in html([fine])
+    assert "no case could be judged" in html([Report("numpy", "faithful")])
+
+
 def test_the_table_is_one_for_assistive_technology(page):
     text = page.read_text()
     assert text.count('<th scope="col"') == 5
