@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from lion_ports.conformance.cases import CASES
+from lion_ports.conformance.cases.recorded import SUFFIX
 from lion_ports.conformance.execution import PASSED, UNSUPPORTED, Result
 from lion_ports.conformance.mutants import MUTANTS
 from lion_ports.conformance.runner import Report
@@ -166,7 +167,10 @@ def replay(report: Report, case_id: str = "", arguments: Sequence[str] = ()) -> 
     """
     kind, _, command = report.name.partition(":")
     target = ["--exec", command] if kind == "exec" else ["--impl", report.name]
-    words = ["lion-conformance", "run", *target, *arguments]
+    # The id of a recorded stream is its path, and its command another one.
+    stream = any(result.id.endswith(SUFFIX) for result in report.cases)
+    words = ["lion-conformance", "replay" if stream else "run", *target, *arguments]
     words += ["--device", report.device] if report.device != "cpu" else []
     words += ["--level", report.level] if report.level != "faithful" else []
-    return shlex.join([*words, "--case", *([case_id] if case_id else [])])
+    words += [] if stream else ["--case"]
+    return shlex.join([*words, case_id] if case_id else words)

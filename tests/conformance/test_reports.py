@@ -307,6 +307,10 @@ def test_the_replay_command_names_programs_devices_and_levels():
         "lion-conformance run --exec './my lion --fast' --device cuda --level bitwise "
         "--case basic-decay"
     )
+    recorded = Report("torch", "faithful", cases=[Result("my run.safetensors", "L-001", "FAIL")])
+    assert replay(recorded, "my run.safetensors") == (
+        "lion-conformance replay --impl torch 'my run.safetensors'"
+    )
 
 
 @pytest.mark.parametrize(
