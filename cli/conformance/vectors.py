@@ -31,8 +31,8 @@ def command(check: bool, target: Path | None, folder: Path | None) -> None:
         if target is not None:
             click.echo(f"{target}: {mint(target)} vectors and their manifest")
             return
-        folder = folder or PUBLISHED
-        differences, newer = compare(folder)
+        where = folder or PUBLISHED
+        differences, newer = compare(where)
     except VectorsError as error:
         refuse(str(error))
     for sentence in differences:
@@ -40,6 +40,6 @@ def command(check: bool, target: Path | None, folder: Path | None) -> None:
     if newer:
         click.echo(f"newer than these vectors, and not among them: {', '.join(newer)}")
     if differences:
-        click.echo(f"{folder.name}: {len(differences)} differences")
+        click.echo(f"{where.name}: {len(differences)} differences")
         sys.exit(1)
-    click.echo(f"{folder.name}: every vector is what the suite gives, bit for bit")
+    click.echo(f"{where.name}: every vector is what the suite gives, bit for bit")

@@ -91,7 +91,7 @@ def equal(came: list[float], array: dict[str, Any]) -> bool:
     """Whether these are the numbers that were expected, bit for bit."""
     bits = [to_bits(value, array["dtype"]) for value in came]
     if "bits" in array:
-        return " ".join(bits) == array["bits"]
+        return bool(" ".join(bits) == array["bits"])
     little_endian = b"".join(bytes.fromhex(word)[::-1] for word in bits)
     return hashlib.sha256(little_endian).hexdigest() == str(array["sha256"])
 

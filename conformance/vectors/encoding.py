@@ -66,7 +66,7 @@ def encode_stream(case: Case, stream: Stream) -> dict[str, Any]:
     return head | {
         "parameters": {"x": described},
         "stream": {
-            "count": stream.count,
+            "count": stream.length,
             **_rates(trial, 0),
             "gradients": {"x": described},
             "expected": {str(i): _expected(snapshots[i], whole=whole) for i in stream.shown},

@@ -22,7 +22,7 @@ class Stream(NamedTuple):
     seed: int
     dtype: str
     shape: tuple[int, ...]
-    count: int
+    length: int
     shown: tuple[int, ...]
     """The steps after which the expected numbers are published."""
 
@@ -32,11 +32,12 @@ class Stream(NamedTuple):
 
     def trial(self) -> Trial:
         """As a case puts it to an implementation."""
-        steps = [Step({"x": self.array(i)}, _CONFIG.lr) for i in range(1, self.count + 1)]
+        steps = [Step({"x": self.array(i)}, _LR) for i in range(1, self.length + 1)]
         return Trial({"x": self.array(0)}, steps, _CONFIG)
 
 
-_CONFIG = LionConfig(lr=2.0**-10, weight_decay=0.5)
+_LR = 2.0**-10
+_CONFIG = LionConfig(lr=_LR, weight_decay=0.5)
 
 
 def numbers(seed: int, step: int, dtype: str, shape: tuple[int, ...]) -> Array:
@@ -57,6 +58,6 @@ STREAMS = {
 """Long ones and a large one, in place of cases whose numbers would fill megabytes."""
 
 CASES = {
-    name: Case(name, "L-001", f"{stream.count} steps from Philox.", stream.trial)
+    name: Case(name, "L-001", f"{stream.length} steps from Philox.", stream.trial)
     for name, stream in STREAMS.items()
 }

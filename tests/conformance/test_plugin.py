@@ -1,0 +1,167 @@
+"""The pytest plugin, as a project that ships a Lion uses it."""
+
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+
+import pytest
+
+PLUGIN = ("-p", "lion_ports.conformance.pytest_plugin")
+
+MINE = '''
+import os
+from lion_ports import reference
+
+class Mine:
+    """It has no argument for a mask."""
+
+    def start(self, params, config):
+        self.config, self.x = config, dict(params)
+        self.state = reference.init(params, config)
+
+    def step(self, grads, lr):
+        self.x, self.state = reference.step(self.x, grads, self.state, self.config, lr=lr)
+
+    def params(self):
+        return self.x
+
+    def momentum(self):
+        return self.state.momentum
+
+class Coarse(Mine):
+    """The learning rate is one ulp off, which the bound allows."""
+
+    def step(self, grads, lr):
+        super().step(grads, lr * (1 + 2.0 ** -23))
+
+class Doubled(Mine):
+    def step(self, grads, lr):
+        super().step(grads, 2 * lr)
+
+class Dying(Mine):
+    def step(self, grads, lr):
+        if lr == 2.0**-2:
+            os.abort()
+        super().step(grads, lr)
+'''
+
+
+@pytest.fixture
+def project(tmp_path):
+    (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "test_own.py").write_text("def test_own_first():\n    pass\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+    return tmp_path
+
+
+def run(project, *arguments, plugin=PLUGIN):
+    command = [sys.executable, "-m", "pytest", *plugin, "-p", "no:cacheprovider", *arguments]
+    return subprocess.run(command, cwd=project, capture_output=True, text=True)
+
+
+def ending(done):
+    """The last line without its time, as ``1 passed, 2 skipped``."""
+    return done.stdout.splitlines()[-1].strip("= ").partition(" in ")[0]
+
+
+def test_a_test_for_each_case_beside_the_projects_own(project):
+    cases = ("--lion-case", "basic-*", "--lion-case", "decay-mask")
+    done = run(project, "--lion-impl", "python:mine:Mine", *cases, "-v", "-rs")
+    assert done.returncode == 0, done.stdout
+    assert ending(done) == "6 passed, 1 skipped"
+    assert "test_own.py::test_own_first PASSED" in done.stdout
+    assert "python:mine:Mine::basic-decay PASSED" in done.stdout
+    assert "not offered: a weight decay mask" in done.stdout
+
+
+def test_a_failure_is_told_in_the_suites_words_and_nothing_else(project):
+    done = run(project, "--lion-impl", "python:mine:Doubled", "--lion-case", "basic-first-step")
+    assert done.returncode == 1
+    assert ending(done) == "1 failed, 1 passed"
+    assert "FAIL  basic-first-step  L-001" in done.stdout
+    assert "step 1, x[0]: the parameter came as 0x1p-1, allowed is 0x1.8p-1" in done.stdout
+    assert "lion-conformance run --impl python:mine:Doubled --case basic-first-step" in done.stdout
+    for noise in ("Traceback", "pytest_plugin.py", "runtest", "raise "):
+        assert noise not in done.stdout + done.stderr
+
+
+def test_a_level_is_asked_for(project):
+    arguments = ("--lion-impl", "python:mine:Coarse", "--lion-case", "decay-random")
+    assert ending(run(project, *arguments)) == "2 passed"
+    done = run(project, *arguments, "--lion-level", "bitwise")
+    assert ending(done) == "1 failed, 1 passed"
+    assert "--level bitwise --case decay-random" in done.stdout
+
+
+def test_a_crash_is_a_failed_test_and_the_next_one_runs(project):
+    cases = ("--lion-case", "basic-first-step", "--lion-case", "schedule-zero")
+    done = run(project, "--lion-impl", "python:mine:Dying", *cases)
+    assert ending(done) == "1 failed, 2 passed"
+    assert "ERROR  basic-first-step" in done.stdout
+    assert "killed by SIGABRT" in done.stdout
+
+
+def test_expectations_are_skips_and_expected_failures(project):
+    (project / "known.toml").write_text(
+        '[[xfail]]\nimpl = "python:mine:Doubled"\ncases = ["basic-decay"]\nreason = "issue 7"\n'
+        '[[skip]]\nimpl = "python:mine:Doubled"\ncases = ["basic-normal"]\nreason = "slow"\n'
+    )
+    cases = ("--lion-case", "basic-decay", "--lion-case", "basic-normal", "-rsx")
+    options = ("--lion-impl", "python:mine:Doubled", "--lion-expect", "known.toml")
+    done = run(project, *options, *cases)
+    assert done.returncode == 0, done.stdout
+    assert ending(done) == "1 passed, 1 skipped, 1 xfailed"
+    assert "issue 7" in done.stdout
+    done = run(project, "--lion-impl", "python:mine:Mine", "--lion-expect", "absent.toml")
+    assert done.returncode == 4
+    assert "--expect absent.toml" in done.stderr
+
+
+def test_with_xdist_k_and_junitxml(project):
+    report = project / "out.xml"
+    options = ("-n", "2", "-k", "basic and not tensors", "--junitxml", str(report))
+    done = run(project, "--lion-impl", "python:mine:Mine", *options)
+    assert done.returncode == 0, done.stdout
+    assert ending(done) == "4 passed"
+    found = {(c.get("classname"), c.get("name")) for c in ET.parse(report).iter("testcase")}
+    assert found == {
+        ("python:mine:Mine", f"basic-{name}")
+        for name in ("first-step", "two-betas", "decay", "normal")
+    }
+
+
+def test_an_implementation_that_cannot_be_imported_fails(project):
+    options = ("--lion-impl", "python:absent:make", "--lion-case", "basic-decay")
+    done = run(project, *options)
+    assert ending(done) == "1 failed, 1 passed"
+    assert "the module 'absent' cannot be imported from here" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--lion-impl", "tensorflow"), "neither one of numpy, torch"),
+        (("--lion-impl", "numpy", "--lion-case", "typo-*"), "--lion-case typo-*: no case matches"),
+    ],
+)
+def test_wrong_options_end_before_anything_runs(project, options, words):
+    done = run(project, *options)
+    assert done.returncode == 4
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "test_own" not in done.stdout
+
+
+def test_without_the_option_nothing_happens_and_nothing_is_imported(project):
+    (project / "test_own.py").write_text(
+        "import sys\n\ndef test_own():\n"
+        "    ours = {n for n in sys.modules if n.startswith('lion_ports.conformance.')}\n"
+        "    assert ours == {'lion_ports.conformance.pytest_plugin'}\n"
+        "    assert not {'numpy', 'torch', 'jax', 'mlx', 'click'} & sys.modules.keys()\n"
+    )
+    # Without the plugins that are installed here, some of which import NumPy themselves.
+    command = (sys.executable, "-m", "pytest", *PLUGIN, "-q")
+    env = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PATH": ""}
+    done = subprocess.run(command, cwd=project, capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
