@@ -1,6 +1,6 @@
 """Right Lions, written in other ways that round differently. The suite must fail none of them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import product
 from typing import Any
 
@@ -9,6 +9,15 @@ from numpy.typing import NDArray
 
 from lion_ports import reference
 from lion_ports.config import Scalars
+from lion_ports.conformance.option_rewritings import (
+    AVERAGES,
+    FACTORS,
+    NORMS,
+    TOTALS,
+    UNSCALES,
+    Options,
+    rewrite_options,
+)
 from lion_ports.conformance.variants import Update, Variant
 
 Array = NDArray[Any]
@@ -134,6 +143,18 @@ def rewriting(direction: str, momentum: str, move: str) -> Variant:
 
     typed: Update = update
     return Variant(update=typed)
+
+
+def composed(rng: np.random.Generator) -> tuple[str, Callable[[], Variant]]:
+    """A right Lion whose formulas, those of its options included, are drawn; and their names."""
+
+    def draw(names: Iterable[str]) -> str:
+        choices = list(names)
+        return choices[int(rng.integers(len(choices)))]
+
+    parts = draw(MIXES), draw(MIXES), draw(MOVES)
+    options = Options(*map(draw, (UNSCALES, TOTALS, NORMS, FACTORS, AVERAGES)))
+    return "+".join((*parts, *options)), lambda: rewrite_options(rewriting(*parts), options)
 
 
 def all_rewritings() -> Iterator[tuple[str, str, str]]:
