@@ -7,7 +7,8 @@ from importlib import metadata
 from typing import NamedTuple
 
 from lion_ports.conformance.adapters.target import BUILT_IN, TargetError
-from lion_ports.conformance.execution import Level, Result
+from lion_ports.conformance.cases import CASES
+from lion_ports.conformance.execution import UNSUPPORTED, Level, Result
 from lion_ports.conformance.peers import PEERS, Peer
 from lion_ports.conformance.runner import Report, run
 from lion_ports.conformance.trial import Case
@@ -76,8 +77,12 @@ def _installed(package: str) -> bool:
 
 
 def _never_began(report: Report) -> str:
-    """The one error that every judged case ended in, if there were several cases."""
-    judged = [result for result in report.cases if result.outcome != "UNSUPPORTED"]
+    """The one error that everything ended in but what had to be refused, if there was more."""
+    judged = [
+        result
+        for result in report.cases
+        if result.outcome != UNSUPPORTED and CASES[result.id].category != "errors"
+    ]
     details = {result.detail for result in judged if result.outcome == "ERROR"}
     alike = len(judged) > 1 and all(result.outcome == "ERROR" for result in judged)
     return details.pop() if alike and len(details) == 1 else ""

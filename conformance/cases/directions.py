@@ -90,8 +90,8 @@ CASES = [
     Case(
         "option-cautious-complex64-cap",
         "L-022",
-        "The same, where a cap of 1.25 is reached by some updates and not by others.",
-        lambda: option_trial("complex64", cautious=True, cautious_cap=1.25),
+        "The same, where a cap of 17/16 is reached by some updates and not by others.",
+        lambda: option_trial("complex64", cautious=True, cautious_cap=1.0625),
         ("cautious-parts-apart", "cautious-cap-ignored"),
     ),
     Case(

@@ -159,13 +159,14 @@ CASES = [
         "L-006",
         "1-b at (0.9, 0.99): from float32 betas it is 3 and 10 ulp off.",
         lambda: _coefficient((0.9, 0.99)),
-        ("bias-correction", "complement-missing"),
+        ("bias-correction", "complement-missing", "momentum-reset-by-zero"),
     ),
     Case(
         "coefficients-language",
         "L-006",
         "1-b at the paper's (0.95, 0.98) for language models.",
         lambda: _coefficient((0.95, 0.98)),
+        ("complement-missing", "momentum-reset-by-zero"),
     ),
     Case(
         "coefficients-near-one",

@@ -22,13 +22,15 @@ def _cautious(
 
     def update(lion: Variant, name: str, x: Array, g: Array, m: Array, s: Scalars) -> Arrays:
         rule = lion.config.rule
-        if np.iscomplexobj(x):
-            if not apart:
-                return reference.lion_update(x, g, m, s, rule)
+        if np.iscomplexobj(x) and apart:
             new_x, new_m = np.empty_like(x), np.empty_like(m)
             new_x.real, new_m.real = update(lion, name, x.real, g.real, m.real, s)
             new_x.imag, new_m.imag = update(lion, name, x.imag, g.imag, m.imag, s)
             return new_x, new_m
+        if np.iscomplexobj(x):
+            x_, g_, m_ = (reference.as_reals(a) for a in (x, g, m))
+            new_x, new_m = update(lion, name, x_, g_, m_, s)
+            return reference.as_complex(new_x), reference.as_complex(new_m)
         dtype = reference.compute_dtype(x.dtype)
         x_, g_, m_ = (a.astype(dtype) for a in (x, g, m))
         t = Scalars(*(dtype(v) for v in s[:4]))
