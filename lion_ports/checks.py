@@ -59,11 +59,40 @@ def choice(name: str, value: Any, allowed: tuple[Any, ...]) -> list[str]:
     return [f"{name} = {value!r} is not one of {listed}{hint}"]
 
 
+# What one thing is called here and there; the first names are ours.
+_SYNONYMS = (
+    ("lr", "learning_rate"),
+    ("betas", "b1", "b2", "beta1", "beta2", "beta_1", "beta_2"),
+    ("weight_decay", "wd", "weight_decay_rate"),
+    ("momentum_dtype", "mu_dtype"),
+    ("decay", "decoupled_weight_decay", "decouple_lr"),
+    ("ema_decay", "use_ema", "ema_momentum"),
+    ("ema_overwrite_every", "ema_overwrite_frequency"),
+    ("loss_scale", "loss_scale_factor"),
+    ("global_clipnorm", "max_grad_norm", "clip_grad_norm"),
+    ("gradient_accumulation_steps", "accumulation_steps", "every_k_schedule"),
+)
+
+
 def unknown(name: str, known: list[str]) -> str:
     """The problem of a setting that does not exist."""
-    nearest = difflib.get_close_matches(name, known, 1)
+    nearest = [n for n in synonyms(name) if n in known]
+    nearest += difflib.get_close_matches(name, known, 1)
     hint = f"did you mean {nearest[0]!r}?" if nearest else f"the settings are {', '.join(known)}"
     return f"unknown setting {name!r}; {hint}"
+
+
+def synonyms(name: str) -> list[str]:
+    """What else a setting is called, here or elsewhere."""
+    return [other for names in _SYNONYMS if name in names for other in names if other != name]
+
+
+def dtype_name(value: Any) -> Any:
+    """The name of a dtype of any framework; anything else as it is."""
+    if value is None or isinstance(value, str):
+        return value
+    name = getattr(value, "name", None) or getattr(value, "__name__", None) or str(value)
+    return str(name).rpartition(".")[2]
 
 
 def is_number(value: object) -> bool:

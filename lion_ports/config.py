@@ -74,7 +74,7 @@ class LionConfig:
             so that ``wd`` is the share of a parameter lost per step at the peak (L-017).
         lr_peak: what ``decay="independent"`` divides by; None: ``lr``, unless it is a schedule.
         momentum_dtype: storage of ``m``: None (the parameter's dtype), ``"float32"`` or
-            ``"bfloat16"`` (the paper's choice, section 4) (L-016).
+            ``"bfloat16"`` (the paper's choice, section 4), or a framework's own such dtype (L-016).
         maximize: ascend instead of descend (L-018).
         nonfinite: what a NaN or infinite gradient does: ``"propagate"``, ``"skip"`` the whole step
             and count it, or ``"raise"`` before anything moves (L-019).
@@ -123,6 +123,7 @@ class LionConfig:
     loss_scale_growth_interval: int = 2000
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "momentum_dtype", checks.dtype_name(self.momentum_dtype))
         flags = ("maximize", "cautious", "cautious_decay")
         choices = {
             "decay": get_args(Decay),
@@ -288,10 +289,11 @@ def known_settings(make: Callable[P, R]) -> Callable[P, R]:
 
 
 def misspelt(names: Iterable[str]) -> list[str]:
-    """A problem for each name that is nearly, but not quite, that of a setting."""
+    """A problem for each name that is nearly that of a setting, or means one elsewhere."""
     known = [field.name for field in fields(LionConfig)]
     return [
         checks.unknown(name, known)
         for name in names
-        if name not in known and difflib.get_close_matches(name, known, 1, cutoff=0.85)
+        if name not in known
+        and (checks.synonyms(name) or difflib.get_close_matches(name, known, 1, cutoff=0.85))
     ]

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from lion_ports.config import LION, Rule, Scalars
+from lion_ports.errors import ConfigError
 from lion_ports.reference.arithmetic import (
     Array,
     Flush,
@@ -29,8 +30,10 @@ def direction(c: Array, rule: Rule, ftz: Flush = kept) -> Array:
         return np.asarray(ftz(np.tanh(v)))
     if rule.nonlinearity == "clip":
         return np.asarray(np.minimum(np.maximum(v, -one), one))
-    norm = np.sqrt(np.sum(v * v, dtype=c.dtype))
-    return np.asarray(ftz(v * (one / np.maximum(norm, one))))
+    if rule.nonlinearity == "l2":
+        norm = np.sqrt(np.sum(v * v, dtype=c.dtype))
+        return np.asarray(ftz(v * (one / np.maximum(norm, one))))
+    raise ConfigError(f"nonlinearity = {rule.nonlinearity!r} is none that Lion has")
 
 
 def cautious(u: Array, g: Array, rule: Rule, ftz: Flush = kept) -> Array:
@@ -76,7 +79,9 @@ def lion_update(
     dtype = compute_dtype(x.dtype)
     ftz = flushing(flush)
     # L-006: 1-b in float64, then every scalar is rounded once to the compute dtype.
-    b1, omb1, b2, omb2 = (dtype(b) for b in _with_complements(scalars.b1, scalars.b2))
+    b1, omb1, b2, omb2 = (
+        dtype(b) for b in (scalars.b1, 1 - scalars.b1, scalars.b2, 1 - scalars.b2)
+    )
     lr = ftz(dtype(scalars.lr))
     wd = _decay(scalars, dtype, ftz)
 
@@ -107,10 +112,6 @@ def average(e: Array, x: Array, decay: float, *, flush: bool = False) -> Array:
     with np.errstate(all="ignore"):
         x_ = ftz(widen(x, dtype))
         return np.asarray(ftz(ftz(d * e) + ftz(omd * x_)))
-
-
-def _with_complements(b1: Any, b2: Any) -> tuple[Any, Any, Any, Any]:
-    return b1, 1 - b1, b2, 1 - b2
 
 
 def _decay(scalars: Scalars, dtype: Any, ftz: Flush) -> Any:

@@ -5,10 +5,13 @@ import pickle
 import subprocess
 import sys
 
+import ml_dtypes
+import numpy as np
 import pytest
 
 import lion_ports
 from lion_ports import PRESETS, ConfigError, LionConfig, LionError, from_adamw
+from lion_ports.config import misspelt
 
 
 def test_defaults_are_the_papers():
@@ -59,6 +62,27 @@ def test_defaults_are_the_papers():
 def test_bad_settings_are_refused_with_what_came_and_what_is_allowed(settings, sentence):
     with pytest.raises(ConfigError, match=sentence):
         LionConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("learning_rate", "lr"),
+        ("wd", "weight_decay"),
+        ("b1", "betas"),
+        ("mu_dtype", "momentum_dtype"),
+    ],
+)
+def test_what_others_call_a_setting_is_answered_with_our_name(name, ours):
+    with pytest.raises(ConfigError, match=f"'{name}'; did you mean '{ours}'"):
+        LionConfig.from_options({name: 0.5})
+    assert misspelt([name])
+    assert not misspelt(["lr_scale", "initial_lr", "params", "name", ours])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.dtype(np.float32), ml_dtypes.bfloat16])
+def test_dtypes_of_frameworks_are_names(dtype):
+    assert LionConfig(momentum_dtype=dtype).momentum_dtype == np.dtype(dtype).name
 
 
 def test_all_problems_come_in_one_error():
