@@ -100,7 +100,7 @@ def _distance(
 
 
 def _difference(a: Array | None, b: Array, unit: Any) -> float:
-    if a is None or a.shape != b.shape:
+    if a is None or a.shape != b.shape or np.iscomplexobj(a) != np.iscomplexobj(b):
         return 1e6
     dtype = 1e3 * (a.dtype != b.dtype)
     with np.errstate(all="ignore"):
