@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lion_ports import reference
-from lion_ports.config import Scalars
+from lion_ports.config import LION, Scalars
 from lion_ports.conformance.bits import hexadecimal
 from lion_ports.conformance.directions import cautious_branches, direction_branches
 from lion_ports.conformance.pipeline import Effective
@@ -60,8 +60,8 @@ class StepBound:
             self._x = before.x.astype(wide)
             self._g = due.g.astype(self._compute).astype(wide)
             self._g_error = due.error
-            self._m = before.m.astype(wide)
-            self._size = np.abs(self._m) + np.abs(self._g)
+            self._m, self._m_off = before.m.astype(wide), before.m_error
+            self._size = np.abs(self._m) + before.m_error + np.abs(self._g)
             # Zeros are exact in every rewriting.
             self._underflow = np.where(self._size > 0, K_MIX * self._tiny, 0.0)
             self._bound_direction(before.m_error)
@@ -72,8 +72,9 @@ class StepBound:
 
     def _bound_direction(self, m_error: Any) -> None:
         c = self._b1 * self._m + (1 - self._b1) * self._g
-        band = K_MIX * self._u * self._size + self._underflow
-        band = band + self._b1 * m_error + (1 - self._b1) * self._g_error
+        slack = K_MIX * self._u * self._size + self._underflow
+        self._c_slack = slack + (1 - self._b1) * self._g_error
+        band = self._c_slack + self._b1 * m_error
         branches = direction_branches(c, band, self._rule, self._u)
         self.ambiguous = np.sum([b.may for b in branches.values()], axis=0) > 1
         if self._rule.cautious:
@@ -83,12 +84,10 @@ class StepBound:
     def _bound_momentum(self, m_error: Any) -> None:
         self.m_center = self._b2 * self._m + (1 - self._b2) * self._g
         slack = K_MIX * self._u * self._size + self._underflow
-        slack = slack + self._b2 * m_error + (1 - self._b2) * self._g_error
+        self._m_slack = slack + (1 - self._b2) * self._g_error
+        slack = self._m_slack + self._b2 * m_error
         self._m_low = self._stored(self.m_center - slack, self._m_dtype)
         self._m_high = self._stored(self.m_center + slack, self._m_dtype)
-        storage = ml_dtypes.finfo(self._m_dtype)
-        rounding = np.abs(self.m_center) * float(storage.eps) / 2
-        self.m_error = slack + rounding + float(storage.smallest_subnormal)
 
     def _bound_parameter(self) -> None:
         size = np.abs(self._x)
@@ -148,13 +147,41 @@ class StepBound:
     @np.errstate(invalid="ignore")  # NaN is compared on purpose
     def x_wrong(self, x1: Array) -> Bools:
         """Where the new parameter is not allowed."""
-        right = np.zeros(x1.shape, bool)
-        for s, (low, high) in self._x_range.items():
-            right |= self._branches[s].may & (low <= x1) & (x1 <= high)
+        right = np.any([*self._explaining(x1).values()], axis=0)
         special = np.isnan(x1) | (~self._x_nan & ((x1 == self._ieee[0]) | right))
         # Decay of an infinite parameter is inf - inf in one order and a smaller inf in another.
         special = np.where(self._x_infinite & ~self._x_nan, ~np.isfinite(x1), special)
         return np.asarray(~np.where(self._x_special, special, right))
+
+    def _explaining(self, x1: Array) -> dict[int, Bools]:
+        """By direction, where it leads to the new parameter."""
+        ranges = self._x_range.items()
+        return {s: self._branches[s].may & (low <= x1) & (x1 <= high) for s, (low, high) in ranges}
+
+    @np.errstate(all="ignore")
+    def follow_momentum(self, x1: Array, loss: float) -> tuple[Array, Array]:
+        """A hidden momentum after the step that led to ``x1``: its middle, and how far off.
+
+        Of all that it may have been before, only what explains ``x1`` is carried on. ``loss`` is
+        what storage may lose on purpose, in units of the parameter's largest momentum. A zero that
+        is exact stays one, in any code.
+        """
+        low, high = self._m - self._m_off, self._m + self._m_off
+        if self._rule == LION and self._b1 > 0:
+            why = self._explaining(x1)
+            tie, off = -(1 - self._b1) * self._g / self._b1, self._c_slack / self._b1
+            some = np.any([*why.values()], axis=0)
+            low = np.where(some & ~why[-1], np.maximum(low, tie - off), low)
+            high = np.where(some & ~why[1], np.minimum(high, tie + off), high)
+        middle, half = (low + high) / 2, np.maximum(high - low, 0) / 2
+        middle = np.where(half > 0, middle, self._m)
+        center = self._b2 * middle + (1 - self._b2) * self._g
+        error = self._m_slack + self._b2 * half
+        size = np.abs(center) + error
+        storage = ml_dtypes.finfo(self._m_dtype)
+        lost = np.abs(center) * float(storage.eps) / 2 + float(storage.smallest_subnormal)
+        lost = lost + loss * np.max(size, initial=0, where=np.isfinite(size))
+        return center, np.where(size > 0, error + lost, 0)
 
     @np.errstate(invalid="ignore")
     def m_wrong(self, m1: Array | None) -> Bools:

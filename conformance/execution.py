@@ -11,11 +11,12 @@ import numpy as np
 from lion_ports.conformance.diagnosis import diagnose
 from lion_ports.conformance.observation import SilentError, TouchedError, observe
 from lion_ports.conformance.protocol import UnsupportedError
+from lion_ports.conformance.trajectory import judge_trajectory
 from lion_ports.conformance.trial import Case, Snapshot, Trial
 from lion_ports.conformance.verdict import Judgement, judge
 
-Level = Literal["bitwise", "faithful"]
-LEVELS: tuple[Level, ...] = ("bitwise", "faithful")
+Level = Literal["bitwise", "faithful", "trajectory"]
+LEVELS: tuple[Level, ...] = ("bitwise", "faithful", "trajectory")
 
 # Outcomes that say yes, those that say no, and those that say nothing: an option that is not
 # offered (UNSUPPORTED), and what --expect says of a case (SKIP; XFAIL: it failed, as expected).
@@ -85,7 +86,8 @@ def run_case(case: Case, make: Callable[[], Any], level: Level, *, flush: bool =
         result.detail = f"{type(error).__name__}: {error} ({where.name}, line {where.lineno})"
     else:
         if trial.refuse is None:
-            judgement = judge(trial, observed, flush=flush, uninterrupted=uninterrupted)
+            verdict = judge_trajectory if level == "trajectory" else judge
+            judgement = verdict(trial, observed, flush=flush, uninterrupted=uninterrupted)
             _conclude(result, judgement, level)
             if result.failed:
                 result.diagnosis = diagnose(trial, observed, flush=flush)

@@ -23,15 +23,19 @@ class _Hidden:
 
 
 def faithfully(
-    trial: Trial, observed: list[Snapshot], *, flush: bool = False
+    trial: Trial, observed: list[Snapshot], *, flush: bool = False, loss: float = 0.0
 ) -> tuple[Finding | None, int]:
-    """The first element outside of the bound, and the count of signs that were open."""
-    return _Faithful(trial, observed, flush).judge()
+    """The first element outside of the bound, and the count of signs that were open.
+
+    ``loss`` is what storage may take from a hidden momentum (``StepBound.follow_momentum``).
+    """
+    return _Faithful(trial, observed, flush, loss).judge()
 
 
 class _Faithful:
-    def __init__(self, trial: Trial, observed: list[Snapshot], flush: bool) -> None:
+    def __init__(self, trial: Trial, observed: list[Snapshot], flush: bool, loss: float) -> None:
         self._trial, self._observed, self._flush = trial, observed, flush
+        self._loss = loss
         state = reference.init(trial.params, trial.config)
         self._dtypes = {n: reals(m).dtype for n, m in state.momentum.items()}
         self._momentum = {n: _Hidden(np.zeros_like(reals(x))) for n, x in trial.params.items()}
@@ -100,7 +104,7 @@ class _Faithful:
                 at = first(wrong)
                 return self._found(what, i, name, at, allowed_at(at), came), count
         if not m_seen:
-            self._momentum[name] = _Hidden(check.m_center, check.m_error)
+            self._momentum[name] = _Hidden(*check.follow_momentum(x1, self._loss))
         finding = (
             self._averaged(i, name, state, overwrite) if config.ema_decay is not None else None
         )

@@ -69,24 +69,24 @@ def judge(
     be faithful is then to go on exactly as without the restart (L-021).
     """
     expected = reference_run(trial, flush=flush)
-    bitwise, max_ulp = _compare(trial, observed, expected, same)
-    wrong_from_the_start, _ = _compare(trial, observed[:1], expected[:1], same)
-    structural = _structure(observed, expected) or wrong_from_the_start
+    bitwise, max_ulp = compare(trial, observed, expected, same)
+    wrong_from_the_start, _ = compare(trial, observed[:1], expected[:1], same)
+    structural = structure(observed, expected) or wrong_from_the_start
     equal = bitwise is None
     if structural is not None:
         return Judgement(structural, structural, max_ulp, 0)
     if uninterrupted is not None:
-        restarted, _ = _compare(trial, observed, uninterrupted, same)
+        restarted, _ = compare(trial, observed, uninterrupted, same)
         return Judgement(bitwise, restarted, max_ulp, 0, equal)
     if trial.exact:  # every right way gives these numbers; the sign of a zero is left open
-        exact, _ = _compare(trial, observed, expected, np.equal)
+        exact, _ = compare(trial, observed, expected, np.equal)
         return Judgement(bitwise, exact, max_ulp, 0, equal)
     faithful, ambiguous = faithfully(trial, observed, flush=flush)
     bitwise = faithful if is_open(trial) else bitwise
     return Judgement(bitwise, faithful, max_ulp, ambiguous, equal)
 
 
-def _structure(observed: list[Snapshot], expected: list[Snapshot]) -> Finding | None:
+def structure(observed: list[Snapshot], expected: list[Snapshot]) -> Finding | None:
     """L-005: names, shapes and dtypes are those of the reference throughout."""
     for i, (seen, right) in enumerate(zip(observed, expected, strict=True)):
         for what, have, want in (
@@ -107,7 +107,7 @@ def _kind(array: Array) -> str:
     return f"{array.dtype}{list(array.shape)}"
 
 
-def _compare(
+def compare(
     trial: Trial,
     observed: list[Snapshot],
     expected: list[Snapshot],

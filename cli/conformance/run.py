@@ -47,7 +47,7 @@ from lion_ports.cli.conformance.shared import (
 )
 @click.option(
     "--level",
-    type=click.Choice(["bitwise", "faithful"]),
+    type=click.Choice(["bitwise", "faithful", "trajectory"]),
     default="faithful",
     show_default=True,
     help="What is asked for.",
