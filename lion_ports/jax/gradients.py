@@ -50,7 +50,7 @@ def effective_gradients(
         xs: parameters.
         gs: gradients as they were given.
         names: of the parameters.
-        state: before the step; ``grad_sum`` is a list.
+        state: before the step; its trees are lists.
         config: settings.
         zero: from :func:`lion_ports.jax.arithmetic.opaque_zero`.
 
@@ -124,7 +124,7 @@ def accumulated(
     sums = [s if g is None else chosen(ok, s + g, s) for s, g in zip(begun, grads, strict=True)]
     present = jnp.array([g is not None for g in grads], jnp.int32)
     seen, micro = chosen(ok, state.seen + present, state.seen), state.micro + 1
-    last = (micro == steps) & ok
+    last = (micro >= steps) & ok  # more than that where the number was lowered in between
     means = [times(s, jnp.asarray(1 / steps, s.dtype), zero) for s in sums]
     moves = [last & (seen[i] > 0) for i in range(len(sums))]
     state = state._replace(

@@ -7,6 +7,7 @@ import optax
 
 from lion_ports.config import LION, Nonlinearity, known_settings
 from lion_ports.errors import ConfigError
+from lion_ports.jax.inputs import number
 from lion_ports.jax.lion_state import LionState, init
 from lion_ports.jax.settings import Settings, settings, takes
 from lion_ports.jax.step import AS_TRANSFORM, IN_PLACE, step
@@ -64,7 +65,8 @@ def lion(given: Settings) -> optax.GradientTransformationExtraArgs:
         loss_scale_growth_interval: finite steps after which that is doubled; None: 2000 (L-024).
 
     Raises:
-        ConfigError: a setting is out of its range or unknown.
+        ConfigError: a setting is out of its range or unknown; or from ``update``, the state, the
+            gradients or the mask do not go with the parameters or the settings.
         DtypeError: from ``init``; a parameter is neither floating nor complex.
         NonFiniteError: from ``update``, under ``nonfinite="raise"``.
 
@@ -143,7 +145,8 @@ def fused_lion(given: Settings) -> FusedLion:
     """Lion as one step from old to new parameters; arguments and errors as in :func:`lion`.
 
     ``step(params, grads, state, lr=None)`` returns new parameters and new state; ``lr`` replaces
-    the learning rate and may be traced, so that one trace serves them all. Call it inside your own
+    the learning rate and may be traced, so that one trace serves them all (a number is checked as
+    ``learning_rate`` is, what is traced by its shape). Call it inside your own
     ``jax.jit`` with the parameters and the state donated: it updates them in place, with no
     temporary arrays, and equals ``lion_ports.reference`` bit for bit on the CPU. A gradient of None
     leaves its parameter alone (L-003).
@@ -159,6 +162,7 @@ def fused_lion(given: Settings) -> FusedLion:
     config, mask = given
 
     def fused(params: Any, grads: Any, state: LionState, lr: Any = None) -> tuple[Any, LionState]:
+        lr = None if lr is None else number("lr", lr)
         return step(IN_PLACE, config, mask, params, grads, state, lr=lr)
 
     return FusedLion(lambda params: init(params, config), fused)

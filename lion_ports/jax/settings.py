@@ -1,12 +1,12 @@
 """The settings that ``lion`` and ``fused_lion`` share, written down once."""
 
+import re
 from collections.abc import Callable
 from functools import wraps
 from inspect import signature
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import jax
-import jax.numpy as jnp
 
 from lion_ports.config import (
     LION,
@@ -19,6 +19,7 @@ from lion_ports.config import (
     known_settings,
 )
 from lion_ports.errors import ConfigError
+from lion_ports.jax.inputs import mask_problems
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -75,12 +76,28 @@ def settings(
         advice = "under optax.inject_hyperparams, name it in static_args"
         raise ConfigError(*(f"{n} is an array, not a whole number; {advice}" for n in arrays))
     options |= {name: value for name, value in whole.items() if value is not None}
-    named = mu_dtype is None or isinstance(mu_dtype, str)
-    momentum_dtype = mu_dtype if named else jnp.dtype(mu_dtype).name
-    config = LionConfig(learning_rate, (b1, b2), momentum_dtype=momentum_dtype, **options)
+    problems = [] if callable(mask) else mask_problems(mask)
+    try:
+        config = LionConfig(learning_rate, (b1, b2), momentum_dtype=mu_dtype, **options)
+    except ConfigError as error:
+        problems = [*map(_renamed, error.problems), *problems]
+    if problems:
+        raise ConfigError(*problems)
     return Settings(config, mask)
 
 
+def _renamed(problem: str) -> str:
+    """A problem of a LionConfig under the name that the setting has here."""
+    return re.sub(r"^(lr|betas\[[01]\]|momentum_dtype)(?= )", lambda m: _NAMES[m[0]], problem)
+
+
+# What LionConfig calls by other names.
+_NAMES = {
+    "lr": "learning_rate",
+    "betas[0]": "b1",
+    "betas[1]": "b2",
+    "momentum_dtype": "mu_dtype",
+}
 # What LionConfig calls by the same names.
 _SAME = [
     name for name in signature(settings).parameters if name in signature(LionConfig).parameters

@@ -60,7 +60,7 @@ def import_state(portable: PortableState, params: Any, state: Any) -> tuple[Any,
 
     Args:
         portable: from :func:`export_state` of any backend, or ``lion_ports.load_state``.
-        params: parameters of the same names and shapes; their values do not matter.
+        params: parameters of the same names, shapes and dtypes; their values do not matter.
         state: what ``init(params)`` of the optimizer that is to go on returns; each Lion inside
             gets its part, and other transforms' states stay as they are.
 
@@ -69,7 +69,7 @@ def import_state(portable: PortableState, params: Any, state: Any) -> tuple[Any,
         ``params`` and ``state``.
 
     Raises:
-        StateError: names, shapes or options differ; the message says which.
+        StateError: names, shapes, dtypes or options differ; the message says which.
     """
     held = [name for part in _parts(state) for name, _ in named_leaves(part.mu)]
     if lost := [name for name in held if name not in portable.parameters]:
@@ -78,7 +78,7 @@ def import_state(portable: PortableState, params: Any, state: Any) -> tuple[Any,
         raise StateError(f"the saved state has {extra[0]!r}, which is no parameter of this Lion")
 
     def parameter(name: str, x: Any) -> Any:
-        return _checked(name, portable.parameters[name], x) if name in held else x
+        return _parameter(name, portable.parameters[name], x) if name in held else x
 
     new_params = with_leaves(params, parameter)
     arrays = dict(named_leaves(new_params))
@@ -171,8 +171,14 @@ def _imported(portable: PortableState, params: Mapping[str, Array], part: Any) -
 
 def _refuse_missing_options(portable: PortableState, part: Any) -> None:
     """A run with an option does not go on as the same run without it."""
+    if portable.micro > 0 and getattr(part, "micro", None) is None:
+        raise StateError(
+            f"the saved state is within an update, with {portable.micro} micro-steps done, and "
+            "this optimizer makes an update of each step; make it with the "
+            f"gradient_accumulation_steps that it was saved with (more than {portable.micro}), or "
+            "save after an update"
+        )
     needs = {
-        "gradient_accumulation_steps": ("micro", portable.micro > 0),
         "ema_decay": ("average", bool(portable.average)),
         "loss_scale='dynamic'": ("loss_scale", portable.loss_scale is not None),
         "decay='independent'": ("lr_peak", bool(portable.lr_peak)),
@@ -183,6 +189,14 @@ def _refuse_missing_options(portable: PortableState, part: Any) -> None:
                 f"the saved state is of an optimizer with {option}, and this one is without; make "
                 "it with the same options"
             )
+
+
+def _parameter(name: str, array: NDArray[Any], old: Any) -> Array:
+    """A saved parameter in the place of the old one; the model keeps its dtypes."""
+    placed = _checked(name, array, old)
+    if placed.dtype != (dtype := jnp.result_type(old)):
+        raise StateError(f"{name!r} was saved as {placed.dtype}, and is {dtype}; convert the model")
+    return placed
 
 
 def _checked(name: str, array: NDArray[Any], old: Any) -> Array:

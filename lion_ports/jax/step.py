@@ -1,17 +1,17 @@
 """A step of a whole tree of parameters."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
 
-from lion_ports.config import LionConfig, scheduled
+from lion_ports.config import LionConfig
 from lion_ports.jax.arithmetic import chosen, opaque_zero
 from lion_ports.jax.gradients import effective_gradients
-from lion_ports.jax.lion_state import LionState, named_leaves, stored
+from lion_ports.jax.inputs import Parameters, check_state, decaying, scheduled
+from lion_ports.jax.lion_state import LionState, stored
 from lion_ports.jax.update import average, lion_move, lion_update, moved, unmoved
 
 
@@ -25,6 +25,9 @@ class Form(NamedTuple):
 
 IN_PLACE = Form(lion_update, stays=lambda x: x, applied=lambda x, new: new)
 AS_TRANSFORM = Form(lion_move, stays=unmoved, applied=moved)
+
+# The fields of a state that are trees like the parameters, and what is said of their leaves.
+_TREES = {"mu": "momentum", "grad_sum": "gradient sum", "average": "average"}
 
 
 def step(
@@ -52,28 +55,26 @@ def step(
         A tree like the parameters, as ``form`` has it, and the new state.
 
     Raises:
-        ConfigError: a gradient does not have the shape of its parameter.
+        ConfigError: state, gradients or mask do not go with the parameters or the settings, or a
+            schedule gives what is no learning rate or weight decay.
         NonFiniteError: under ``nonfinite="raise"`` (L-019).
     """
-    treedef: Any
-    xs, treedef = jax.tree.flatten(params)
-    xs = [jnp.asarray(x) for x in xs]
-    leaves: Iterable[list[Any]] = (
-        [None] * len(xs) if tree is None else treedef.flatten_up_to(tree)
-        for tree in (grads, state.mu, state.grad_sum, state.average)
-    )
-    gs, ms, sums, es = leaves
-    names = [name for name, _ in named_leaves(params)]
-    mask = mask(params) if callable(mask) else mask
-    decays = [True] * len(xs) if mask is None else jax.tree.leaves(jax.tree.broadcast(mask, params))
-    lr = scheduled("lr", config.lr, state.count) if lr is None else lr  # L-015
-    wd = scheduled("weight_decay", config.weight_decay, state.count)
+    check_state(state, grads, config)
+    flat = Parameters.of(params)
+    gs = flat.beside("gradients", grads)
+    state = _in_lists(state, flat)
+    ms, es = state.mu, state.average
 
+    if lr is None:
+        lr = scheduled("learning_rate", config.lr, state.count)  # L-015
+    wd = scheduled("weight_decay", config.weight_decay, state.count)
+    decays = decaying(mask, params)
     count = optax.safe_increment(state.count)
     zero = opaque_zero(count)
-    due, state = effective_gradients(xs, gs, names, state._replace(grad_sum=sums), config, zero)
-    out = [form.stays(x) for x in xs]
-    for i, (x, g, moves) in enumerate(zip(xs, due.grads, due.moves, strict=True)):
+
+    due, state = effective_gradients(flat.leaves, gs, flat.names, state, config, zero)
+    out = [form.stays(x) for x in flat.leaves]
+    for i, (x, g, moves) in enumerate(zip(flat.leaves, due.grads, due.moves, strict=True)):
         if g is None:  # L-003
             continue
         scalars = config.scalars(lr, wd, state.lr_peak, decays=decays[i])
@@ -81,17 +82,29 @@ def step(
         if config.ema_decay is not None:  # L-029
             e = average(es[i], form.applied(x, out[i]), config.ema_decay, zero)
             es[i] = chosen(moves, e, es[i])
-            if config.ema_overwrite_every is not None:
-                overwrites = (count % config.ema_overwrite_every == 0) & moves
-                out[i] = jnp.where(overwrites, stored(es[i], x), out[i])
+        if config.ema_overwrite_every is not None:
+            overwrites = (count % config.ema_overwrite_every == 0) & moves
+            out[i] = jnp.where(overwrites, stored(es[i], x), out[i])
 
-    def tree(leaves: list[Any], off: bool) -> Any:
-        return None if off else treedef.unflatten(leaves)
+    state = state._replace(count=chosen(due.updates, count, state.count), mu=ms, average=es)
+    return flat.tree(out), _in_trees(state, flat)
 
-    state = state._replace(
-        count=chosen(due.updates, count, state.count),
-        mu=treedef.unflatten(ms),
-        grad_sum=tree(state.grad_sum, state.micro is None),
-        average=tree(es, state.average is None),
-    )
-    return treedef.unflatten(out), state
+
+def _in_lists(state: LionState, flat: Parameters) -> LionState:
+    """The state with its trees as lists, in the order of the parameters."""
+    lists: dict[str, Any] = {
+        field: flat.kept(what, tree)
+        for field, what in _TREES.items()
+        if (tree := getattr(state, field)) is not None
+    }
+    return state._replace(**lists)
+
+
+def _in_trees(state: LionState, flat: Parameters) -> LionState:
+    """The state with its lists as trees again."""
+    trees: dict[str, Any] = {
+        field: flat.tree(leaves)
+        for field in _TREES
+        if (leaves := getattr(state, field)) is not None
+    }
+    return state._replace(**trees)

@@ -1,11 +1,13 @@
 """The update of one parameter (L-001), its direction (L-022, L-028) and its average (L-029)."""
 
-from typing import Any
+from typing import Any, get_args
 
 import jax.numpy as jnp
 from jax import Array
 
-from lion_ports.config import LION, Rule, Scalars
+from lion_ports import checks
+from lion_ports.config import LION, Nonlinearity, Rule, Scalars
+from lion_ports.errors import ConfigError
 from lion_ports.jax.arithmetic import (
     after,
     as_reals,
@@ -28,8 +30,10 @@ def direction(c: Array, rule: Rule, zero: Array) -> Array:
         return jnp.tanh(v)
     if rule.nonlinearity == "clip":
         return jnp.minimum(jnp.maximum(v, -1), 1)
-    norm = jnp.sqrt(jnp.sum(v * v, dtype=c.dtype))
-    return times(v, 1 / jnp.maximum(norm, 1), zero)
+    if rule.nonlinearity == "l2":
+        norm = jnp.sqrt(jnp.sum(v * v, dtype=c.dtype))
+        return times(v, 1 / jnp.maximum(norm, 1), zero)
+    raise ConfigError(*checks.choice("nonlinearity", rule.nonlinearity, get_args(Nonlinearity)))
 
 
 def cautious(u: Array, g: Array, rule: Rule, zero: Array) -> Array:
@@ -67,6 +71,7 @@ def lion_update(
 
     Raises:
         DtypeError: if ``x`` is neither floating nor complex.
+        ConfigError: if the rule has a nonlinearity of no known name.
 
     >>> from lion_ports.jax.arithmetic import opaque_zero
     >>> x, m = jnp.array([1.0, 1, 1]), jnp.array([0.5, -0.5, 0])

@@ -142,7 +142,18 @@ def test_what_does_not_fit_is_refused_in_one_sentence(arrays):
     refused("has 'b', which is no parameter of this Lion", saved, {"w": params["w"]})
     refused(r"'b' was saved with shape \(3,\), and has \(4,\)", saved, {**params, "b": jnp.ones(4)})
     _, halfway = accumulating.step(params, params, accumulating.init(params))
-    refused("an optimizer with gradient_accumulation_steps", export_state(params, halfway), params)
+    refused(
+        "within an update, with 1 micro-steps done, and this optimizer makes an update of each",
+        export_state(params, halfway),
+        params,
+    )
+    averaging = fused_lion(ema_decay=0.5)
+    average = export_state(params, averaging.init(params))
+    refused("an optimizer with ema_decay, and this one is without", average, params)
+    half = arrays(1, "bfloat16")
+    refused("'b' was saved as float32, and is bfloat16; convert the model", saved, half)
+    narrow = export_state(half, plain.init(half))
+    refused("'b' was saved as bfloat16, and is float32; convert the model", narrow, params)
     with jax.enable_x64(True):
         double = {"x": jnp.ones(2, jnp.float64)}
         wide = export_state(double, plain.init(double))

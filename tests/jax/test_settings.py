@@ -33,11 +33,33 @@ def test_all_problems_come_in_one_error():
         ConfigError, match="3 problems: unknown setting 'weight_decy'; did you"
     ) as e:
         lion(weight_decy=0.1, b1=1.5, learning_rate=-1)
-    assert "betas[0] = 1.5 is not in [0, 1)" in str(e.value)
-    with pytest.raises(ConfigError, match="momentum_dtype = 'bf16' is not one of"):
-        fused_lion(mu_dtype="bf16")
-    with pytest.raises(ConfigError, match=r"betas\[0\] = 1.5"):
+    assert "learning_rate = -1 is not" in str(e.value)
+    assert "b1 = 1.5 is not in [0, 1)" in str(e.value)
+    with pytest.raises(ConfigError, match=r"^b1 = 1.5"):
         scale_by_lion(b1=1.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"learning_rate": jnp.ones(3)}, r"learning_rate has shape \(3,\)"),
+        ({"learning_rate": "fast"}, "learning_rate = 'fast' is not"),
+        ({"b1": 1.5}, "b1 = 1.5 is not in"),
+        ({"b2": -1}, "b2 = -1 is not in"),
+        ({"mu_dtype": "bf16"}, "mu_dtype = 'bf16' is not one of"),
+        ({"mu_dtype": jnp.float16}, "mu_dtype = 'float16' is not one of"),
+        ({"mu_dtype": 3}, "mu_dtype = '?3'? is not one of"),
+        ({"lr_peak": 0.0, "decay": "independent"}, "decay='independent' needs lr_peak > 0"),
+        ({"mask": "no_decay"}, "mask = 'no_decay' is neither True nor False; give a tree of"),
+        ({"mask": 0.5}, "mask = 0.5 is neither"),
+        ({"mask": {"w": 1}}, "mask of w = 1 is neither"),
+        ({"mask": {"w": True, "b": [jnp.ones(2)]}}, r"mask of b.0 = Array\(\[1., 1.\]"),
+    ],
+)
+def test_problems_are_told_under_the_names_of_this_port(options, message):
+    for make in (lion, fused_lion):
+        with pytest.raises(ConfigError, match="^" + message):
+            make(**options)
 
 
 def test_dtypes_of_the_momentum_may_be_jaxs_own():
@@ -50,11 +72,8 @@ def test_parameters_that_are_integers_are_named():
         lion().init(params)
 
 
-def test_gradients_that_do_not_fit_are_named():
-    params = {"w": jnp.ones((2, 3))}
-    for make, bad in ((fused_lion, jnp.ones(3)), (fused_lion, jnp.ones((2, 3), jnp.complex64))):
-        optimizer = make()
-        with pytest.raises(
-            ConfigError, match=r"the gradient of w is .*its parameter float32\[2, 3"
-        ):
-            optimizer.step(params, {"w": bad}, optimizer.init(params))
+@pytest.mark.parametrize("make", [lion, fused_lion])
+def test_names_of_other_ports_are_answered_with_those_of_this_one(make):
+    for theirs, ours in (("lr", "learning_rate"), ("momentum_dtype", "mu_dtype"), ("betas", "b1")):
+        with pytest.raises(ConfigError, match=f"unknown setting '{theirs}'; did you mean '{ours}'"):
+            make(**{theirs: 1e-3})
