@@ -10,6 +10,7 @@ from lion_ports import checks
 from lion_ports.config import LionConfig, Rule, Scalars, scheduled
 from lion_ports.errors import ConfigError
 from lion_ports.mlx.rates import Rates, checked
+from lion_ports.mlx.settings import Settings, named
 
 Predicate = Callable[[str, mx.array], bool]
 
@@ -25,33 +26,43 @@ _IDLE = {
 }
 
 
-class Group:
-    """The settings of the parameters that ``picks`` says yes to.
+def everything(path: str, parameter: mx.array) -> bool:
+    """Say yes to every parameter."""
+    return True
+
+
+class Group(Settings):
+    """The settings of the parameters that ``picks`` says yes to, each by its name.
 
     Args:
         config: the settings.
         rates: where the state keeps the learning rates.
         picks: ``picks(path, parameter) -> bool``.
         name: of the group in the state; empty for the optimizer's own settings.
-        has_rate: whether it has its own learning rate, or follows the optimizer's.
+        own: the settings that it has for itself; it follows the optimizer in those of the state
+            that are not among them. None: it is the optimizer's.
     """
 
     def __init__(
         self,
         config: LionConfig,
         rates: Rates,
-        picks: Predicate = lambda path, parameter: True,
+        picks: Predicate = everything,
         name: str = "",
-        *,
-        has_rate: bool = True,
+        own: Iterable[str] | None = None,
     ) -> None:
         self.config, self.rule, self.picks = config, config.rule, picks
-        self._rates, self._name, self._has_rate = rates, name, has_rate
+        self._rates, self._name = rates, name
+        self._has_rate = own is None or "learning_rate" in own
+        self._has_decay = own is None or "weight_decay" in own
         suffix = f":{name}" if name else ""
-        self._rate_key = f"learning_rate{suffix if has_rate else ''}"
+        self._rate_key = f"learning_rate{suffix if self._has_rate else ''}"
+        self._decay_key = f"weight_decay{suffix if self._has_decay else ''}"
         self._peak_key = f"lr_peak{suffix}"
-        if has_rate:
-            rates[self._rate_key] = scheduled("lr", config.lr, mx.array(0, mx.uint64))
+        first = mx.array(0, mx.uint64)
+        scheduled("weight_decay", config.weight_decay, first)
+        if self._has_rate:
+            rates[self._rate_key] = scheduled("learning_rate", config.lr, first)
         if config.lr_peak is not None:
             rates[self._peak_key] = config.lr_peak
 
@@ -63,11 +74,19 @@ class Group:
     @learning_rate.setter
     def learning_rate(self, learning_rate: Any) -> None:
         if not self._has_rate:
-            raise ConfigError(
-                f"groups[{self._name}] has no learning rate of its own and follows the "
-                "optimizer's; give it one when you construct Lion"
-            )
-        self._rates[self._rate_key] = checked("lr", learning_rate)
+            raise ConfigError(self._follows("learning rate"))
+        self._rates[self._rate_key] = checked("learning_rate", learning_rate)
+
+    @property
+    def weight_decay(self) -> Any:
+        """The weight decay as it was given, or as a scalar array once one was assigned."""
+        return self._rates.get(self._decay_key, self.config.weight_decay)
+
+    @weight_decay.setter
+    def weight_decay(self, weight_decay: Any) -> None:
+        if not self._has_decay:
+            raise ConfigError(self._follows("weight decay"))
+        self._rates[self._decay_key] = checked("weight_decay", weight_decay)
 
     @property
     def lr_peak(self) -> mx.array | None:
@@ -83,19 +102,73 @@ class Group:
     def follow_schedule(self, step: mx.array) -> None:
         """Set the learning rate of this step, if a schedule says it (L-015)."""
         if self._has_rate and callable(self.config.lr):
-            self._rates.follow(self._rate_key, checked("lr", self.config.lr(step)))
+            self._rates.follow(self._rate_key, checked("learning_rate", self.config.lr(step)))
 
     def scalars(self, step: mx.array) -> Scalars:
         """The scalars of this step (L-017)."""
-        wd = self.config.weight_decay
+        wd = self.weight_decay
         if callable(wd):
             wd = checked("weight_decay", wd(step))
         return self.config.scalars(self.learning_rate, wd, self.lr_peak)
 
+    def _follows(self, setting: str) -> str:
+        return (
+            f"groups[{self._name}] has no {setting} of its own and follows the optimizer's; give "
+            "it one when you construct Lion"
+        )
+
+
+class Grouped(Settings):
+    """An optimizer with groups, the last of which has its own settings."""
+
+    _groups: tuple[Group, ...]
+    _mask: Predicate | None
+
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        """The groups, and at the end that of all other parameters."""
+        return self._groups
+
+    @property
+    def mask(self) -> Predicate | None:
+        """What decays; None: everything."""
+        return self._mask
+
+    @property
+    def learning_rate(self) -> mx.array:
+        """The learning rate as a scalar array, float64 where a parameter is (L-006)."""
+        return self._groups[-1].learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, learning_rate: Any) -> None:
+        self._groups[-1].learning_rate = learning_rate
+
+    @property
+    def weight_decay(self) -> Any:
+        """The weight decay as it was given, or as a scalar array once one was assigned."""
+        return self._groups[-1].weight_decay
+
+    @weight_decay.setter
+    def weight_decay(self, weight_decay: Any) -> None:
+        self._groups[-1].weight_decay = weight_decay
+
+    @property
+    def lr_peak(self) -> mx.array | None:
+        """What independent decay divides by, as it stands in the state (L-017)."""
+        return self._groups[-1].lr_peak
+
+    @lr_peak.setter
+    def lr_peak(self, lr_peak: Any) -> None:
+        self._groups[-1].lr_peak = lr_peak
+
+    def group_of(self, path: str, parameter: mx.array) -> Group:
+        """The first group that picks this parameter; the last one has the optimizer's settings."""
+        return next(group for group in self._groups if group.picks(path, parameter))
+
 
 def make_groups(
     settings: Mapping[str, Any], groups: Iterable[Mapping[str, Any]], rates: Rates
-) -> list[Group]:
+) -> tuple[Group, ...]:
     """The groups in their order, and at the end that of all other parameters.
 
     Raises:
@@ -110,14 +183,15 @@ def make_groups(
         try:
             configs.append(LionConfig(**chosen))
         except ConfigError as error:
-            problems += [label + p for p in error.problems if p not in problems]
+            found = [named(p) for p in error.problems]
+            problems += [label + p for p in found if p not in problems]
     if problems:
         raise ConfigError(*problems)
     made = [
-        Group(config, rates, one["params"], str(i), has_rate="learning_rate" in one)
+        Group(config, rates, one["params"], str(i), one)
         for i, (one, config) in enumerate(zip(own, configs[1:], strict=True))
     ]
-    return [*made, Group(configs[0], rates)]
+    return *made, Group(configs[0], rates)
 
 
 def _merged(settings: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:

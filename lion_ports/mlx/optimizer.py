@@ -1,18 +1,14 @@
 """Lion as an ``mlx.optimizers.Optimizer``."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import fields
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import mlx.core as mx
-from mlx.nn import Module
 from mlx.optimizers import Optimizer
 from mlx.utils import tree_flatten, tree_map
 
 from lion_ports.config import (
     Decay,
-    LionConfig,
     LossScale,
     MomentumDtype,
     Nonfinite,
@@ -22,17 +18,21 @@ from lion_ports.config import (
 )
 from lion_ports.errors import ConfigError
 from lion_ports.mlx.arithmetic import compute_dtype, select
+from lion_ports.mlx.averages import Averages
 from lion_ports.mlx.gradients import effective_gradients
-from lion_ports.mlx.groups import Group, Predicate, make_groups
+from lion_ports.mlx.groups import Grouped, Predicate, make_groups
 from lion_ports.mlx.rates import Rates
-from lion_ports.mlx.step import as_parameter, init_counters, init_slots, updated
-from lion_ports.mlx.trees import Leaf, Slots, entries, known, replaced
+from lion_ports.mlx.settings import SETTINGS
+from lion_ports.mlx.step import init_counters, init_slots, updated
+from lion_ports.mlx.structure import (
+    refuse_other_gradients,
+    refuse_other_slots,
+    refuse_other_state,
+)
+from lion_ports.mlx.trees import Leaf, Slots, entries, known, packed, replaced, unpacked
 
-# The arguments of Lion that LionConfig has by the same name.
-_SETTINGS = {field.name for field in fields(LionConfig)}
 
-
-class Lion(Optimizer):
+class Lion(Grouped, Averages, Optimizer):
     """Lion (EvoLved Sign Momentum; Program 1 of arXiv 2302.06675).
 
         u  = sign(beta1*m + (1 - beta1)*g)
@@ -41,8 +41,9 @@ class Lion(Optimizer):
 
     On the CPU, eager and inside ``mx.compile``, every step equals ``lion_ports.reference`` bit for
     bit. Whatever changes from step to step is in ``optimizer.state``, so that one trace serves a
-    compiled step for ever, also when ``optimizer.learning_rate`` is assigned. docs/mlx.md has
-    recipes.
+    compiled step for ever, also when ``optimizer.learning_rate`` is assigned. Every setting can be
+    read by its name; of the others ``weight_decay`` and ``lr_peak`` can be assigned. docs/mlx.md
+    has recipes.
 
     Args:
         learning_rate: a number >= 0, a scalar array, or a schedule ``step -> lr`` (L-015).
@@ -56,7 +57,8 @@ class Lion(Optimizer):
             of the first one.
         decay: ``"coupled"`` (``lr * wd``) or ``"independent"`` (``wd * lr / lr_peak``) (L-017).
         lr_peak: what independent decay divides by; None: ``learning_rate``, unless a schedule.
-        momentum_dtype: None (the parameter's), ``"float32"`` or ``"bfloat16"`` (L-016).
+        momentum_dtype: None (the parameter's), ``"float32"`` or ``"bfloat16"``, or such a dtype of
+            MLX (L-016).
         maximize: ascend (L-018).
         nonfinite: ``"propagate"``, ``"skip"`` (counted in ``optimizer.skipped``) or ``"raise"``,
             which needs the values and so cannot be used inside ``mx.compile`` (L-019).
@@ -75,7 +77,8 @@ class Lion(Optimizer):
         loss_scale_growth_interval: finite steps after which a dynamic scale is doubled.
 
     Raises:
-        ConfigError: a setting is out of its range or unknown.
+        ConfigError: a setting is out of its range or unknown; from an update, a gradient does not
+            fit its parameter; from an assignment, the setting is fixed.
         DtypeError: a parameter is neither floating nor complex.
         NonFiniteError: from an update, under ``nonfinite="raise"``.
 
@@ -98,7 +101,7 @@ class Lion(Optimizer):
         groups: Iterable[Mapping[str, Any]] = (),
         decay: Decay = "coupled",
         lr_peak: float | None = None,
-        momentum_dtype: MomentumDtype | None = None,
+        momentum_dtype: MomentumDtype | mx.Dtype | None = None,
         maximize: bool = False,
         nonfinite: Nonfinite = "propagate",
         cautious: bool = False,
@@ -115,14 +118,14 @@ class Lion(Optimizer):
         loss_scale: LossScale | None = None,
         loss_scale_growth_interval: int = 2000,
     ) -> None:
-        chosen = {name: value for name, value in locals().items() if name in _SETTINGS}
+        chosen = {name: value for name, value in locals().items() if name in SETTINGS}
         super().__init__()
         if mask is not None and not callable(mask):
             raise ConfigError(f"mask = {mask!r} is not a function (path, parameter) -> bool")
         self._mask = mask
         self._rates = Rates(self)
-        self.groups = make_groups({"lr": learning_rate, **chosen}, groups, self._rates)
-        self._config = self.groups[-1].config
+        self._groups = make_groups({"lr": learning_rate, **chosen}, groups, self._rates)
+        self.config = self._groups[-1].config
         self._complete()
 
     def init(self, parameters: Any) -> None:
@@ -140,6 +143,7 @@ class Lion(Optimizer):
         if mx.float64 in [compute_dtype(x.dtype, path) for path, x in named]:
             self._rates.use_float64()
         leaves = list(entries(parameters, self.state))
+        refuse_other_slots(leaves)
         for path, x, slots in leaves:
             init_slots(x, slots, self.group_of(path, x).config)
         return leaves
@@ -149,32 +153,25 @@ class Lion(Optimizer):
         """The state as a tree: ``step``, ``learning_rate``, ``lion`` and the parameters' slots.
 
         A tree that was saved may be assigned; what it lacks is begun anew, so that the state of
-        ``mlx.optimizers.Lion`` serves as well. A top-level parameter named like one of the three
-        is found under ``parameter:NAME``.
+        ``mlx.optimizers.Lion`` serves as well. That of another optimizer is a StateError, and so
+        is one in the middle of more micro-steps than are made here (L-025). A top-level parameter
+        named like one of the three is found under ``parameter:NAME``.
         """
         return self._state
 
     @state.setter
     def state(self, state: Any) -> None:
+        refuse_other_state(state, self.config.gradient_accumulation_steps)
         self._state = state
         self._initialized = False
         self._complete()
 
     @property
-    def learning_rate(self) -> mx.array:
-        """The learning rate as a scalar array, float64 where a parameter is (L-006)."""
-        return self.groups[-1].learning_rate
-
-    @learning_rate.setter
-    def learning_rate(self, learning_rate: Any) -> None:
-        self.groups[-1].learning_rate = learning_rate
-
-    @property
     def loss_scale(self) -> mx.array:
         """What to multiply the loss by, as a scalar array (L-024); 1 without the option."""
-        if self._config.dynamic:
+        if self.config.dynamic:
             return self._counters["loss_scale"]
-        scale = self._config.loss_scale
+        scale = self.config.loss_scale
         return mx.array(1.0 if scale is None else float(scale))
 
     @property
@@ -188,16 +185,18 @@ class Lion(Optimizer):
         A gradient of None, or one that is missing, leaves its parameter alone (L-003). Under
         ``gradient_accumulation_steps`` the tree has every parameter that is in the state.
         """
+        self._refuse_lost_update()
         tree = tree_map(lambda g, x: x, gradients, parameters)
+        gs = {path: g for path, g in tree_flatten(gradients) if g is not None}
+        refuse_other_gradients(gs, dict(tree_flatten(tree)))
         present = tree_map(lambda g, x: None if g is None else x, gradients, parameters)
         leaves = self._leaves(present)
-        if self._config.gradient_accumulation_steps > 1:
+        if self.config.gradient_accumulation_steps > 1:
             tree = known(parameters, self.state)  # an earlier micro-step may have had others
             leaves = self._leaves(tree)
         xs = {path: x for path, x, _ in leaves}
         slots = {path: slots for path, _, slots in leaves}
-        gs = {path: g for path, g in tree_flatten(gradients) if g is not None}
-        due = effective_gradients(xs, gs, slots, self._counters, self._config)
+        due = effective_gradients(xs, gs, slots, self._counters, self.config)
 
         count = self.step + 1
         for group in self.groups:
@@ -212,53 +211,20 @@ class Lion(Optimizer):
         self.state["step"] = select(due.made, count, self.step)
         return replaced(tree, new)
 
-    def group_of(self, path: str, parameter: mx.array) -> Group:
-        """The first group that picks this parameter; the last one has the optimizer's settings."""
-        return next(group for group in self.groups if group.picks(path, parameter))
-
-    def averaged_parameters(self, parameters: Any) -> Any:
-        """The averages of the parameters, in their dtypes; what has none stays (L-029).
-
-        Raises:
-            ConfigError: the optimizer has no ``ema_decay``.
-        """
-        if self._config.ema_decay is None:
-            raise ConfigError("there are no averages without ema_decay; construct Lion with one")
-        leaves = entries(known(parameters, self.state), self.state)
-        averages = {path: as_parameter(slots["average"], x) for path, x, slots in leaves}
-        return replaced(parameters, averages)
-
-    @contextmanager
-    def averaged(self, model: Module) -> Iterator[Module]:
-        """Swap the averages into the model, and its own parameters in again at the end (L-029).
-
-        Do not train inside: the parameters that come back are those from before.
-
-        >>> from mlx import nn
-        >>> model, optimizer = nn.Linear(1, 1), Lion(0.5, ema_decay=0.75)
-        >>> model.weight = mx.array([[1.0]])
-        >>> optimizer.update(model, {"weight": mx.array([[1.0]])})
-        >>> with optimizer.averaged(model):
-        ...     model.weight.item()
-        0.875
-        >>> model.weight.item()
-        0.5
-        """
-        held = known(model, self.state)
-        model.update(self.averaged_parameters(held))
-        try:
-            yield model
-        finally:
-            model.update(held)
-
     def _complete(self) -> None:
         """Put the scalars in the state that it does not have."""
         self._state.setdefault("step", mx.array(0, mx.uint64))
         self._rates.complete()
         counters: Slots = self._state.get("lion", {})
-        init_counters(counters, self._config)
+        init_counters(counters, self.config)
         if counters:
             self._state["lion"] = counters
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_state": packed(self._state), "_swapped": 0}
+
+    def __setstate__(self, held: dict[str, Any]) -> None:
+        self.__dict__.update(held, _state=unpacked(held["_state"]))
 
     @property
     def _counters(self) -> Slots:

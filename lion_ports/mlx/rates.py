@@ -6,6 +6,7 @@ import mlx.core as mx
 
 from lion_ports import checks
 from lion_ports.errors import ConfigError
+from lion_ports.mlx.trees import packed, unpacked
 
 
 class Rates:
@@ -18,11 +19,15 @@ class Rates:
     def __init__(self, optimizer: Any) -> None:
         self._optimizer = optimizer
         self._assigned: dict[str, tuple[Any, mx.array]] = {}
-        self._dtype = mx.float32
+        self._wide = False
 
     def __getitem__(self, key: str) -> mx.array:
         array: mx.array = self._place(key)[key]
         return array
+
+    def get(self, key: str, default: Any) -> Any:
+        """What the state has besides the learning rate, if it has it."""
+        return self._optimizer.state.get("lion", {}).get(key, default)
 
     def __setitem__(self, key: str, value: Any) -> None:
         self.follow(key, value)
@@ -30,7 +35,7 @@ class Rates:
 
     def follow(self, key: str, value: Any) -> None:
         """Set what a schedule gave, which is not kept."""
-        self._place(key)[key] = mx.array(value, self._dtype)
+        self._place(key)[key] = mx.array(value, mx.float64 if self._wide else mx.float32)
 
     def complete(self) -> None:
         """Put in what a state from elsewhere does not have."""
@@ -39,12 +44,18 @@ class Rates:
 
     def use_float64(self) -> None:
         """From now on, and for what is there."""
-        if self._dtype == mx.float64:
+        if self._wide:
             return
-        self._dtype = mx.float64
+        self._wide = True
         for key, (value, array) in list(self._assigned.items()):
             held = self[key]
             self[key] = value if held is array else held
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_assigned": packed(self._assigned)}
+
+    def __setstate__(self, held: dict[str, Any]) -> None:
+        self.__dict__.update(held, _assigned=unpacked(held["_assigned"]))
 
     def _place(self, key: str) -> Any:
         state = self._optimizer.state
@@ -52,7 +63,7 @@ class Rates:
 
 
 def checked(name: str, value: Any) -> Any:
-    """A setting that came during the run; the value of an array is not looked at (L-020).
+    """A setting that came during the run; an ``mx.array`` is not looked at (L-020).
 
     Raises:
         ConfigError: a number that is negative or not finite, or no scalar.

@@ -12,6 +12,7 @@ from lion_ports.errors import StateError
 from lion_ports.mlx.groups import Group
 from lion_ports.mlx.optimizer import Lion
 from lion_ports.mlx.step import init_slots
+from lion_ports.mlx.structure import is_lions, refuse_longer_window
 from lion_ports.mlx.trees import Slots, entries, known, replaced
 from lion_ports.state import PortableState
 
@@ -69,22 +70,26 @@ def import_state(portable: PortableState, parameters: Any, optimizer: Optimizer)
             changed in place, so that compiled steps go on with it.
 
     Returns:
-        A tree for ``model.update``, in the dtypes that were saved.
+        A tree for ``model.update``.
 
     Raises:
-        StateError: names, shapes or options differ; the message says which. Nothing has changed.
+        StateError: names, shapes, dtypes or options differ; the message says which. Nothing has
+            changed.
     """
     held = _held(parameters, optimizer)
     counters = optimizer.state.get("lion", {})
     _refuse_other_parameters(portable, held)
     _refuse_missing_options(portable, held, counters)
-    peaks = _peaks(portable, held, optimizer) if isinstance(optimizer, Lion) else {}
+    is_ours = isinstance(optimizer, Lion)
+    steps = optimizer.config.gradient_accumulation_steps if is_ours else 1
+    refuse_longer_window(portable.micro, steps)
+    peaks = _peaks(portable, held, optimizer) if is_ours else {}
     new = {path: from_numpy(portable.parameters[path], path) for path in held}
     saved = {path: _slots(portable, path) for path in held}
 
     for path, (x, slots) in held.items():
         fresh = dict(slots)
-        if isinstance(optimizer, Lion):  # what was not saved begins anew
+        if is_ours:  # what was not saved begins anew
             fresh = {}
             init_slots(new[path], fresh, optimizer.group_of(path, x).config)
         slots.update({name: saved[path].get(name, fresh[name]) for name in slots})
@@ -124,7 +129,7 @@ def _held(parameters: Any, optimizer: Optimizer) -> Held:
         raise StateError(
             "the optimizer has no state of these parameters; call optimizer.init(parameters) first"
         )
-    if foreign := [path for path, (_, slots) in held.items() if "m" not in slots or "v" in slots]:
+    if foreign := [path for path, (_, slots) in held.items() if not is_lions(slots)]:
         raise StateError(f"the optimizer's state of {foreign[0]!r} is not that of a Lion")
     return held
 
@@ -152,6 +157,9 @@ def _refuse_other_parameters(portable: PortableState, held: Held) -> None:
     for path, (x, _) in held.items():
         if (shape := portable.parameters[path].shape) != x.shape:
             raise StateError(f"{path!r} was saved with shape {shape}, and has {x.shape}")
+        empty = portable.parameters[path].reshape(-1)[:0]
+        if (dtype := from_numpy(empty, path).dtype) != x.dtype:
+            raise StateError(f"{path!r} was saved as {dtype}, and is {x.dtype}; convert the model")
 
 
 def _refuse_missing_options(portable: PortableState, held: Held, counters: Slots) -> None:
@@ -159,7 +167,6 @@ def _refuse_missing_options(portable: PortableState, held: Held, counters: Slots
     there = {name.partition(":")[0] for name in counters}
     there |= {name for _, slots in held.values() for name in slots}
     needs = {
-        "gradient_accumulation_steps": ("micro", portable.micro > 0),
         "ema_decay": ("average", bool(portable.average)),
         "loss_scale='dynamic'": ("loss_scale", portable.loss_scale is not None),
         "decay='independent'": ("lr_peak", bool(portable.lr_peak)),

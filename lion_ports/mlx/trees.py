@@ -4,7 +4,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import mlx.core as mx
-from mlx.utils import tree_map_with_path
+import numpy as np
+from mlx.utils import tree_map, tree_map_with_path
+
+from lion_ports.errors import StateError
 
 Slots = dict[str, mx.array]
 Leaf = tuple[str, mx.array, Slots]
@@ -20,7 +23,16 @@ def slot_key(name: str) -> str:
 
 
 def entries(tree: Any, state: Any, path: str = "") -> Iterator[Leaf]:
-    """Every array in a tree with its slots; the state grows to the tree's shape."""
+    """Every array in a tree with its slots; the state grows to the tree's shape.
+
+    Raises:
+        StateError: it cannot, as it is that of another tree.
+    """
+    if isinstance(state, dict) == isinstance(tree, (list, tuple)):
+        raise StateError(
+            f"the state of {path} is not that of this tree; give one of these parameters, or let "
+            "the optimizer begin anew"
+        )
     if isinstance(tree, dict):
         for name, child in tree.items():
             beside = state.setdefault(name if path else slot_key(name), _like(child))
@@ -46,6 +58,20 @@ def known(tree: Any, state: Any, *, top: bool = True) -> Any:
 def replaced(tree: Any, new: dict[str, mx.array]) -> Any:
     """The tree with new arrays at some paths."""
     return tree_map_with_path(lambda path, x: new.get(path, x), tree)
+
+
+def packed(tree: Any) -> Any:
+    """A tree that may be pickled: a float64 array would come back from it as float32."""
+    return tree_map(lambda a: np.array(a) if _is_wide(a) else a, tree)
+
+
+def unpacked(tree: Any) -> Any:
+    """What was packed."""
+    return tree_map(lambda a: mx.array(a, mx.float64) if isinstance(a, np.ndarray) else a, tree)
+
+
+def _is_wide(leaf: Any) -> bool:
+    return isinstance(leaf, mx.array) and leaf.dtype == mx.float64
 
 
 def _like(tree: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 import mlx.core as mx
 
 from lion_ports.config import LION, Rule, Scalars
+from lion_ports.errors import ConfigError
 from lion_ports.mlx.arithmetic import (
     as_complex,
     as_reals,
@@ -37,8 +38,10 @@ def direction(c: mx.array, rule: Rule) -> mx.array:
         return mx.tanh(v)
     if rule.nonlinearity == "clip":
         return mx.minimum(mx.maximum(v, -one), one)
-    norm = mx.sqrt(total(v * v))
-    return v * (one / mx.maximum(norm, one))
+    if rule.nonlinearity == "l2":
+        norm = mx.sqrt(total(v * v))
+        return v * (one / mx.maximum(norm, one))
+    raise ConfigError(f"nonlinearity = {rule.nonlinearity!r} is none that Lion has")
 
 
 def cautious(u: mx.array, g: mx.array, rule: Rule) -> mx.array:

@@ -1,5 +1,7 @@
 """Averaged parameters."""
 
+import copy
+
 import mlx.core as mx
 import mlx.nn as nn
 import pytest
@@ -32,6 +34,37 @@ def test_averages_are_swapped_in_and_out():
         assert same is model
         assert model.layers[1].bias.item() == 0.875
     assert model.layers[1].bias.item() == 0.5
+
+
+def test_an_update_inside_would_be_lost_and_is_refused():
+    model, optimizer = trained()
+    gradients = tree_map(mx.ones_like, model.parameters())
+    with (
+        pytest.raises(ConfigError, match=r"an update inside .* is lost"),
+        optimizer.averaged(model),
+    ):
+        optimizer.update(model, gradients)
+    assert model.layers[1].bias.item() == 0.5
+    assert optimizer.step.item() == 1
+    with optimizer.averaged(model):
+        saved = copy.deepcopy(optimizer)
+    saved.apply_gradients(gradients, model)
+    optimizer.update(model, gradients)
+    assert model.layers[1].bias.item() == 0
+
+
+def test_a_compiled_update_inside_is_found_at_the_end():
+    model, optimizer = trained()
+    state = [model.state, optimizer.state]
+    step = mx.compile(lambda g: optimizer.update(model, g), inputs=state, outputs=state)
+    gradients = tree_map(mx.ones_like, model.parameters())
+    step(gradients)
+    with (
+        pytest.raises(ConfigError, match=r"an update inside .* is lost"),
+        optimizer.averaged(model),
+    ):
+        step(gradients)
+    assert model.layers[1].bias.item() == 0
 
 
 def test_they_are_swapped_out_after_an_error_too():

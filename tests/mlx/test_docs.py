@@ -36,7 +36,7 @@ def test_the_python_blocks_run(page):
 
 def test_the_commands():
     install, launch = SHELL
-    extra = re.fullmatch(r"pip install 'lion-ports\[(\w+)\]'", install)[1]
+    extra = re.fullmatch(r"pip install '\.\[(\w+)\]'", install)[1]
     assert extra in metadata.metadata("lion-ports").get_all("Provides-Extra")
     assert launch.startswith("mlx.launch -n 2")
 

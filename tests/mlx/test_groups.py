@@ -135,7 +135,7 @@ def test_groups_may_be_used_with_a_mask():
     ("group", "message"),
     [
         ({"params": is_bias, "weight_decy": 0}, "'weight_decy'; did you mean 'weight_decay'"),
-        ({"params": is_bias, "lr": 0.1}, "unknown setting 'lr'; the settings are params, learn"),
+        ({"params": is_bias, "lr": 0.1}, "unknown setting 'lr'; did you mean 'learning_rate'"),
         ({"params": is_bias, "ema_decay": 0.9}, "ema_decay is a setting of the optimizer, not of"),
         ({"params": is_bias, "mask": is_bias}, "mask is a setting of the optimizer, not of"),
         ({"params": is_bias, "weight_decay": -1}, r"groups\[0\]: weight_decay = -1 is not"),
@@ -156,7 +156,7 @@ def test_all_problems_are_in_one_error():
     assert [problem.partition(" =")[0] for problem in error.value.problems] == [
         "groups[1]: unknown setting 'weight_decy'; did you mean 'weight_decay'?",
         "groups[1]: params",
-        "lr",
+        "learning_rate",
         "groups[0]: betas[0]",
     ]
 

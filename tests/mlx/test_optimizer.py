@@ -134,5 +134,5 @@ def test_bad_settings_are_refused_together():
         Lion(weight_decy=0.1)
     with pytest.raises(ConfigError, match="mask = True is not a function"):
         Lion(mask=True)
-    with pytest.raises(ConfigError, match=r"2 problems: .*lr = -1.*cautious_cap = 0\.5"):
+    with pytest.raises(ConfigError, match=r"2 problems: learning_rate = -1.*cautious_cap = 0\.5"):
         Lion(-1, cautious=True, cautious_cap=0.5)

@@ -146,7 +146,10 @@ def test_averages_that_were_not_saved_begin_at_the_parameter():
     ("change", "message"),
     [
         ({"average": arrays(0)}, "is of an optimizer with ema_decay, and this one is without"),
-        ({"micro": 1}, "with gradient_accumulation_steps, and this one"),
+        (
+            {"micro": 1},
+            "after 1 micro-steps, and this optimizer has gradient_accumulation_steps=1; make it",
+        ),
         ({"loss_scale": 2.0}, "with loss_scale='dynamic', and this one"),
         ({"lr_peak": {"norm": 0.1}}, "with decay='independent', and this one"),
         (
@@ -178,6 +181,34 @@ def test_a_state_that_does_not_fit_changes_nothing(change, message):
     with pytest.raises(StateError, match=message):
         import_state(replace(saved, count=5, **change), tensors(0), optimizer)
     assert tree_map(mx.array_equal, held, optimizer.state) == tree_map(lambda _: True, held)
+
+
+@pytest.mark.parametrize("steps", [2, 3])
+def test_a_window_is_not_cut_short(steps):
+    first, x = Lion(gradient_accumulation_steps=4), tensors(0)
+    for seed in range(3):
+        first.apply_gradients(tensors(seed), x)
+    for wider in (4, 5):
+        other = Lion(gradient_accumulation_steps=wider)
+        other.init(x)
+        import_state(export_state(x, first), x, other)
+        assert other.state["lion"]["micro"].item() == 3
+    other = Lion(gradient_accumulation_steps=steps)
+    other.init(x)
+    message = rf"after 3 micro-steps, and this optimizer has gradient_accumulation_steps={steps}"
+    with pytest.raises(StateError, match=message):
+        import_state(export_state(x, first), x, other)
+
+
+def test_a_model_of_other_dtypes_is_refused():
+    optimizer, half = Lion(), tree_map(lambda x: x.astype(mx.bfloat16), tensors(0))
+    optimizer.init(half)
+    saved = export_state(half, optimizer)
+    wide = Lion()
+    wide.init(tensors(0))
+    with pytest.raises(StateError, match=r"was saved as \S*bfloat16, and is \S*float32; convert"):
+        import_state(saved, tensors(0), wide)
+    assert import_state(saved, half, optimizer)["norm"].dtype == mx.bfloat16
 
 
 def test_optimizers_that_have_no_such_state_are_refused():

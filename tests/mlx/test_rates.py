@@ -112,13 +112,19 @@ def test_a_restored_peak_wins_over_the_constructor():
 @pytest.mark.parametrize("bad", [-1.0, math.nan, math.inf, "fast", mx.array([1.0, 2.0])])
 def test_a_bad_learning_rate_is_refused_when_it_is_assigned(bad):
     optimizer = Lion(0.5)
-    with pytest.raises(ConfigError, match=r"lr = .* is not a finite number >= 0"):
+    with pytest.raises(ConfigError, match=r"learning_rate = .* is not a finite number >= 0"):
         optimizer.learning_rate = bad
     assert optimizer.learning_rate.item() == 0.5
 
 
 def test_a_bad_number_from_a_schedule_is_refused():
-    with pytest.raises(ConfigError, match="lr = -1"):
+    with pytest.raises(ConfigError, match="learning_rate = -1"):
         Lion(lambda step: -1)
+    with pytest.raises(ConfigError, match=r"weight_decay = array\(-1"):
+        Lion(weight_decay=lambda step: step.astype(mx.float32) - 1)
     with pytest.raises(ConfigError, match="weight_decay = -1"):
-        Lion(weight_decay=lambda step: -1).apply_gradients({"w": mx.ones(1)}, {"w": mx.ones(1)})
+        Lion(weight_decay=lambda step: -1)
+    later = Lion(weight_decay=lambda step: [0.5, -1][int(step)])
+    later.apply_gradients({"w": mx.ones(1)}, {"w": mx.ones(1)})
+    with pytest.raises(ConfigError, match="weight_decay = -1"):
+        later.apply_gradients({"w": mx.ones(1)}, {"w": mx.ones(1)})

@@ -1,0 +1,121 @@
+"""Whether gradients and loaded states fit their parameters, before anything is changed.
+
+Shapes and dtypes alone are looked at, which are there inside ``mx.compile`` as well.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import mlx.core as mx
+
+from lion_ports.errors import ConfigError, StateError
+from lion_ports.mlx.trees import RESERVED, Leaf
+
+_SLOTS = frozenset(("m", "average", "grad_sum", "seen"))
+
+
+def refuse_other_gradients(grads: Mapping[str, Any], params: Mapping[str, Any]) -> None:
+    """A gradient has the shape of its parameter, and is complex where that is (L-013, L-014).
+
+    Raises:
+        ConfigError: it has not, or is no ``mx.array``.
+    """
+    for path, g in grads.items():
+        if (x := params.get(path)) is None:
+            raise ConfigError(f"there is a gradient of {path}, and no such parameter")
+        for what, array in (("gradient of", g), ("parameter", x)):
+            if not isinstance(array, mx.array):
+                raise ConfigError(
+                    f"the {what} {path} is a {type(array).__module__}.{type(array).__name__}; "
+                    "give an mx.array"
+                )
+        if not _fits(g, x):
+            raise ConfigError(
+                f"the gradient of {path} is {_described(g)}, and its parameter {_described(x)}; "
+                "give a gradient of that shape, complex where it is"
+            )
+
+
+def refuse_other_slots(leaves: list[Leaf]) -> None:
+    """What a state has beside a parameter is of that parameter (L-002).
+
+    Raises:
+        StateError: another shape, or complex where the parameter is not.
+    """
+    for path, x, slots in leaves:
+        for name, array in slots.items():
+            if name in _SLOTS and name != "seen" and not _fits(array, x):
+                raise StateError(
+                    f"the state's {name} of {path} is {_described(array)}, and the parameter "
+                    f"{_described(x)}; give the optimizer a state of these parameters"
+                )
+
+
+def refuse_other_state(state: Any, steps: int) -> None:
+    """A state that is assigned is that of a Lion, of no more micro-steps than ``steps``.
+
+    Raises:
+        StateError: it is not.
+    """
+    if not isinstance(state, dict):
+        raise StateError(f"the state is a {type(state).__name__}, not a dictionary")
+    for path, slots in _slots({key: v for key, v in state.items() if key not in RESERVED}):
+        if not is_lions(slots):
+            raise StateError(
+                f"the state of {path or 'the parameter'} has {', '.join(sorted(slots))}, and is "
+                "not that of a Lion, which has m (and average, grad_sum, seen); let the optimizer "
+                "begin anew"
+            )
+    if "micro" in state.get("lion", {}):
+        refuse_longer_window(_value(state["lion"]["micro"]), steps)
+
+
+def is_lions(slots: Mapping[str, Any]) -> bool:
+    """Whether a Lion keeps this beside a parameter."""
+    return (
+        "m" in slots
+        and slots.keys() <= _SLOTS
+        and all(isinstance(array, mx.array) for array in slots.values())
+    )
+
+
+def refuse_longer_window(micro: int, steps: int) -> None:
+    """The sum of more gradients than ``steps`` has no mean of ``steps`` (L-025).
+
+    Raises:
+        StateError: as many micro-steps are in the state, or more.
+    """
+    if micro >= steps:
+        raise StateError(
+            f"the state is in the middle of an accumulation, after {micro} micro-steps, and this "
+            f"optimizer has gradient_accumulation_steps={steps}; make it with more than {micro}, "
+            "or save the state after an update"
+        )
+
+
+def _slots(tree: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every dictionary in a state that has something other than more of the tree."""
+    children = tree.items() if isinstance(tree, dict) else enumerate(tree)
+    own = {}
+    for key, child in children:
+        if isinstance(child, (dict, list, tuple)):
+            yield from _slots(child, f"{path}.{key}" if path else str(key))
+        else:
+            own[str(key)] = child
+    if own:
+        yield path, own
+
+
+def _fits(array: mx.array, x: mx.array) -> bool:
+    return array.shape == x.shape and (array.dtype == mx.complex64) == (x.dtype == mx.complex64)
+
+
+def _described(array: mx.array) -> str:
+    return f"{str(array.dtype).rpartition('.')[2]}{list(array.shape)}"
+
+
+def _value(micro: Any) -> int:
+    try:
+        return int(micro)
+    except ValueError:  # inside mx.compile, where no value can be looked at
+        return 0
