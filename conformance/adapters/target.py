@@ -13,7 +13,7 @@ from lion_ports.config import LionConfig
 from lion_ports.conformance.protocol import UnsupportedError
 from lion_ports.errors import LionError
 
-CORE = ("lr", "betas", "b1", "b2", "weight_decay")
+CORE = ("lr", "betas", "b1", "b2", "beta_1", "beta_2", "weight_decay")
 """Settings that every Lion has; whatever else it does not take is an option it does not offer."""
 
 BUILT_IN: dict[str, tuple[str, str, str, str]] = {
