@@ -159,7 +159,7 @@ def _cell(i: int, result: Result | None) -> str:
         shown = f'<a href="#{_anchor(i, result)}">{shown}</a>'
     return (
         f'<td class="{tone(result.outcome)}" data-column="{i}" data-outcome="{result.outcome}" '
-        f'data-note="{text(note(result))}">{shown}</td>'
+        f'title="{text(note(result))}">{shown}</td>'
     )
 
 

@@ -79,7 +79,7 @@ function open(cell) {
     heading.textContent = `${cell.textContent.trim() || "not run"}  ${row.dataset.id}`;
     const meaning = document.querySelector(`[data-name="${cell.dataset.outcome}"]`);
     const reason = row.querySelector(".reason");
-    const lines = [reason.textContent, meaning?.textContent, cell.dataset.note].filter(Boolean);
+    const lines = [reason.textContent, meaning?.textContent, cell.title].filter(Boolean);
     box.replaceChildren(heading, ...lines.map((line) => {
       const paragraph = document.createElement("p");
       paragraph.textContent = line;
