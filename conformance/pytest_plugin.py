@@ -36,7 +36,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--lion-level",
-        choices=("bitwise", "faithful"),
+        choices=("bitwise", "faithful", "trajectory"),
         default="faithful",
         help="what is asked for (default: faithful)",
     )

@@ -72,6 +72,10 @@ class GradientStream:
                     raise StreamError(
                         f"step {number} has no gradient of {name!r} in its shape {x.shape}"
                     )
+            if unknown := sorted(grads.keys() - self.parameters.keys()):
+                raise StreamError(f"step {number} has a gradient of {unknown[0]!r}, no parameter")
+        if unknown := sorted(set(self.undecayed) - self.parameters.keys()):
+            raise StreamError(f"{unknown[0]!r} is to be left undecayed, and is no parameter")
         try:
             for lr in self.rates:
                 LionConfig(lr=lr, betas=self.betas, weight_decay=self.weight_decay)
@@ -140,8 +144,10 @@ def _stream(tensors: dict[str, Array], metadata: dict[str, str]) -> GradientStre
                 steps.setdefault(int(number), {})[name] = array
         rest = json.loads(metadata["stream"])
         gradients = [steps[number] for number in range(1, len(steps) + 1)]
-        return GradientStream(parameters, gradients, **rest | {"betas": tuple(rest["betas"])})
+        source = {str(key): str(value) for key, value in rest["source"].items()}
+        settings = rest | {"betas": tuple(rest["betas"]), "source": source}
+        return GradientStream(parameters, gradients, **settings)
     except StreamError:
         raise
-    except (KeyError, ValueError, TypeError):
+    except (AttributeError, KeyError, ValueError, TypeError):
         raise StreamError("its header is damaged") from None

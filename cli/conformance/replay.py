@@ -15,7 +15,10 @@ from lion_ports.cli.conformance.shared import DEFAULT, installed, pairs, refuse,
 @click.option("--impl", "impls", multiple=True, metavar="NAME", help="As for 'run'.")
 @click.option("--exec", "programs", multiple=True, metavar="COMMAND", help="As for 'run'.")
 @click.option(
-    "--level", type=click.Choice(["bitwise", "faithful"]), default="faithful", show_default=True
+    "--level",
+    type=click.Choice(["bitwise", "faithful", "trajectory"]),
+    default="faithful",
+    show_default=True,
 )
 @click.option("--device", default="cpu", show_default=True, help="As for 'run'.")
 @click.option("--kwarg", "kwargs", multiple=True, callback=values, metavar="NAME=VALUE")

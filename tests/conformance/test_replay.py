@@ -4,13 +4,15 @@ import json
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from lion_ports.conformance.cases import CASES, recorded
-from lion_ports.streams import GradientStream, load_stream, save_stream
+from lion_ports.streams import GradientStream, StreamError, load_stream, save_stream
+from lion_ports.tensors import from_bytes, to_bytes
 
 COUPLED = """
 from dataclasses import replace
@@ -106,6 +108,38 @@ def test_files_that_are_no_streams_get_one_sentence_and_status_two(stream, tmp_p
         assert len(done.stderr.splitlines()) == 1
     done = conformance("replay", "theirs.py", "--impl", "numpy", cwd=tmp_path)
     assert (done.returncode, "no .safetensors file" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"parameters": {}}, "no parameters or no steps"),
+        ({"rates": [0.1]}, "5 steps have 1 learning rates"),
+        ({"rates": [0.1] * 4 + [-1.0]}, "lr = -1.0"),
+        ({"betas": (0.9, 1.0)}, "betas"),
+        ({"weight_decay": float("inf")}, "weight_decay"),
+        ({"undecayed": ["v"]}, "'v' is to be left undecayed"),
+        ({"gradients": [{"w": np.ones(3)}] * 5}, "step 1 has no gradient of 'w' in its shape"),
+        ({"gradients": [{"w": np.ones((3, 4)), "v": np.ones(1)}] * 5}, "step 1 has a gradient of"),
+    ],
+)
+def test_a_stream_whose_parts_do_not_fit_together_is_refused(stream, changes, words):
+    with pytest.raises(StreamError, match=words):
+        replace(stream, **changes)
+
+
+def test_a_file_of_another_version_or_with_a_wrong_header_is_refused(stream, tmp_path):
+    tensors, metadata = from_bytes((tmp_path / "mine.safetensors").read_bytes())
+    for changes, words in (
+        ({"version": "2"}, "it has version 2; version 1 is known"),
+        ({"format": "lion-ports-state"}, "a file of another kind"),
+        ({"stream": "{}"}, "its header is damaged"),
+        ({"stream": "no json"}, "its header is damaged"),
+    ):
+        path = tmp_path / "other.safetensors"
+        path.write_bytes(to_bytes(tensors, metadata | changes))
+        with pytest.raises(StreamError, match=words):
+            load_stream(path)
 
 
 @pytest.mark.parametrize("case_id", ["recorded-float32", "recorded-bfloat16"])
