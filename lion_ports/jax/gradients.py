@@ -173,7 +173,10 @@ def clip_factor(squared: Array, bound: Any) -> Array:
 
 def _loaded(g: Any, x: Array, name: str) -> Array:
     """In the compute dtype of its parameter (L-005), a complex one as pairs."""
-    g = jnp.asarray(g)
+    try:
+        g = jnp.asarray(g)
+    except TypeError:
+        raise ConfigError(f"the gradient of {name} is {g!r}, which is no array") from None
     if g.shape != x.shape or jnp.iscomplexobj(g) != jnp.iscomplexobj(x):
         raise ConfigError(
             f"the gradient of {name} is {g.dtype}{list(g.shape)}, and its parameter "

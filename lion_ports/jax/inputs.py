@@ -53,7 +53,7 @@ class Parameters(NamedTuple):
         return leaves
 
     def kept(self, what: str, tree: Any) -> list[Array]:
-        """For each parameter what a state keeps: an array of its shape, complex where it is.
+        """For each parameter what a state keeps: floats of its shape, complex where it is.
 
         Raises:
             ConfigError: it is another.
@@ -170,8 +170,9 @@ def mask_problems(mask: Any) -> list[str]:
     ][:1]
 
 
-def _kind(array: Any) -> tuple[Any, bool]:
-    return array.shape, jnp.iscomplexobj(array)
+def _kind(array: Any) -> tuple[Any, ...]:
+    kinds = (jnp.complexfloating, jnp.floating)
+    return array.shape, *(jnp.issubdtype(array.dtype, kind) for kind in kinds)
 
 
 def _described(array: Any) -> str:

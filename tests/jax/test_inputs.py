@@ -88,6 +88,7 @@ def test_a_state_of_other_parameters(make, arrays):
     for bad, words in (
         (jnp.ones(4), r"float32\[4\]"),
         (jnp.ones(3, jnp.complex64), r"complex64\[3\]"),
+        (jnp.ones(3, jnp.int32), r"int32\[3\]"),
         ("b", "'b'"),
         (None, "None"),
     ):
@@ -106,12 +107,15 @@ def test_gradients_of_other_parameters(make):
     for change, message in (
         ({"w": jnp.ones(3)}, r"the gradient of w is .*its parameter float32\[2, 3"),
         ({"w": jnp.ones((2, 3), jnp.complex64)}, "the gradient of w is complex64"),
+        ({"w": "g"}, "the gradient of w is 'g', which is no array"),
         ({"w": {"u": jnp.ones((2, 3))}}, "gradients are no tree .* they have none of 'w'"),
         ({"c": jnp.ones(1)}, "they have one of 'c', which is no parameter"),
         ({"b": [jnp.ones(1)]}, "they are in other containers"),
     ):
-        refused(message, optimizer, params, {**params, **change}, optimizer.init(params))
-    refused("they have none of", optimizer, params, None, optimizer.init(params))
+        with pytest.raises(ConfigError, match=message):
+            stepped(optimizer, params, {**params, **change}, optimizer.init(params))
+    state = optimizer.init(params)
+    refused("they have none of", optimizer, params, None, state)
 
 
 @pytest.mark.parametrize("make", [lion, fused_lion])
@@ -191,8 +195,8 @@ def test_a_window_that_was_made_shorter_ends(arrays):
 
 
 def test_directions_of_no_known_name():
-    with pytest.raises(ConfigError, match=r"nonlinearity = 'tahn' is not one of .*mean 'tanh'"):
-        direction(jnp.ones(2), Rule(nonlinearity="tahn"), opaque_zero(jnp.array(0)))
+    with pytest.raises(ConfigError, match=r"nonlinearity = 'tan' is not one of .*mean 'tanh'"):
+        direction(jnp.ones(2), Rule(nonlinearity="tan"), opaque_zero(jnp.array(0)))
 
 
 def test_averages_that_are_there_can_be_had_without_the_optimizer(arrays, assert_same):
