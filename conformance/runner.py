@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -170,12 +171,14 @@ class _Session:
             try:
                 self._shake_hands(worker)
                 while (case := self._next()) is not None:
+                    began = time.perf_counter()
                     message = worker.ask(case.id, self._seconds)
                     if self._stopped:
                         return
                     if message is None:
+                        took = round(time.perf_counter() - began, 4)
                         words = worker.last_words()
-                        self._add(Result(case.id, case.rule, "ERROR", detail=words))
+                        self._add(Result(case.id, case.rule, "ERROR", detail=words, seconds=took))
                         return
                     self._add(Result(**message))
             finally:
@@ -194,7 +197,7 @@ class _Session:
             return
         if message is None:
             impl = self._request["impl"]
-            raise TargetError(f"--impl {impl} ended its process: {worker.last_words()}")
+            raise TargetError(f"--impl {impl} does not get ready: {worker.last_words()}")
         if "refused" in message:
             raise TargetError(message["refused"])
         self.ready = message

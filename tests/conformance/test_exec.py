@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 import lion_ports
+from lion_ports.conformance import runner
+from lion_ports.conformance.adapters import TargetError
 from lion_ports.conformance.adapters.wire import decode, encode
 from lion_ports.conformance.bits import DTYPES
 from lion_ports.conformance.cases import select
@@ -99,6 +101,8 @@ CLIENT = """
 import json, os, sys, time
 import numpy as np
 from lion_ports import LionConfig, reference
+from lion_ports.conformance import runner
+from lion_ports.conformance.adapters import TargetError
 from lion_ports.conformance.adapters.wire import decode, encode
 
 OFFERS = {"protocol": 1, "dtypes": ["float32"], "commands": ["momentum", "average"],
@@ -223,6 +227,13 @@ def test_a_program_that_does_not_shake_hands_is_refused_with_one_sentence(tmp_pa
     assert done.returncode == 2
     assert words in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_program_that_is_silent_from_the_beginning_is_refused(monkeypatch):
+    monkeypatch.setattr(runner, "_START_SECONDS", 3.0)
+    words = "does not get ready: no result within 3 s; the process was stopped"
+    with pytest.raises(TargetError, match=words):
+        runner.run("exec:sleep 60", select(("basic-*",)), "faithful")
 
 
 def test_devices_do_not_apply(lion, tmp_path):
