@@ -58,7 +58,7 @@ def refuse_other_state(state: Any, steps: int) -> None:
         StateError: it is not.
     """
     if not isinstance(state, dict):
-        raise StateError(f"the state is a {type(state).__name__}, not a dictionary")
+        raise StateError(f"the state is of type {type(state).__name__}, not a dictionary")
     for path, slots in _slots({key: v for key, v in state.items() if key not in RESERVED}):
         if not is_lions(slots):
             raise StateError(
@@ -66,8 +66,13 @@ def refuse_other_state(state: Any, steps: int) -> None:
                 "not that of a Lion, which has m (and average, grad_sum, seen); let the optimizer "
                 "begin anew"
             )
-    if "micro" in state.get("lion", {}):
-        refuse_longer_window(_value(state["lion"]["micro"]), steps)
+    counters = state.get("lion", {})
+    if not isinstance(counters, dict):
+        raise StateError(
+            f"the state's 'lion' is of type {type(counters).__name__}, not a dictionary"
+        )
+    if "micro" in counters:
+        refuse_longer_window(_value(counters["micro"]), steps)
 
 
 def is_lions(slots: Mapping[str, Any]) -> bool:

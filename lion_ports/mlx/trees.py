@@ -30,8 +30,8 @@ def entries(tree: Any, state: Any, path: str = "") -> Iterator[Leaf]:
     """
     if isinstance(state, dict) == isinstance(tree, (list, tuple)):
         raise StateError(
-            f"the state of {path} is not that of this tree; give one of these parameters, or let "
-            "the optimizer begin anew"
+            f"the state of {path or 'the parameters'} is not that of this tree; give one of these "
+            "parameters, or let the optimizer begin anew"
         )
     if isinstance(tree, dict):
         for name, child in tree.items():

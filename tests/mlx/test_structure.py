@@ -94,8 +94,10 @@ def test_the_state_of_another_optimizer(name):
     with pytest.raises(StateError, match="is not that of a Lion"):
         optimizer.state = other.state
     assert optimizer.state is held
-    with pytest.raises(StateError, match="the state is a list, not a dictionary"):
+    with pytest.raises(StateError, match="the state is of type list, not a dictionary"):
         optimizer.state = []
+    with pytest.raises(StateError, match="the state's 'lion' is of type int, not a dictionary"):
+        optimizer.state = {"lion": 3}
 
 
 def test_parameters_may_be_named_like_slots_or_be_one_array():
