@@ -38,11 +38,12 @@ NAN_IS_ZERO = "g if g is None else np.where(np.isnan(g), np.zeros_like(g), g)"
 
 
 @pytest.fixture
-def project(tmp_path):
+def project(tmp_path, plugin_path, monkeypatch):
     """A Lion that conforms but for NaN, and a pip that only notes what it is asked for.
 
     With ``FEW`` a recipe that runs all cases runs two of them.
     """
+    monkeypatch.setenv("PYTHONPATH", plugin_path)
     (tmp_path / "my_lion.py").write_text(MY_LION.replace("WHAT", NAN_IS_ZERO))
     (tmp_path / "right_lion.py").write_text(MY_LION.replace("WHAT", "g"))
     (tmp_path / "expectations.toml").write_text(next(t for kind, t in BLOCKS if kind == "toml"))
@@ -53,7 +54,7 @@ def project(tmp_path):
         "pip": f'printf "%s\\n" "$@" > {tmp_path}/pip.txt',
         "lion-conformance": f"exec {sys.executable} -P -c "
         "'from lion_ports.cli import conformance; conformance()' \"$@\" " + few,
-        "pytest": f'exec {sys.executable} -m pytest $PLUGIN "$@"',
+        "pytest": f'exec {sys.executable} -m pytest -p no:cacheprovider "$@"',
     }.items():
         (commands / name).write_text(f"#!/bin/bash\n{line}\n")
         (commands / name).chmod(0o755)
@@ -61,13 +62,12 @@ def project(tmp_path):
 
 
 def bash(project, script, **variables):
-    plugin = "-p no:cacheprovider -p lion_ports.conformance.pytest_plugin"
     path = f"{project / 'bin'}{os.pathsep}{os.environ['PATH']}"
     files = {name: str(project / name) for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY")}
     return subprocess.run(
         ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script],
         cwd=project,
-        env={**os.environ, **files, **variables, "PATH": path, "PLUGIN": plugin},
+        env={**os.environ, **files, **variables, "PATH": path},
         capture_output=True,
         text=True,
     )

@@ -1,12 +1,11 @@
 """The pytest plugin, as a project that ships a Lion uses it."""
 
+import os
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
 
 import pytest
-
-PLUGIN = ("-p", "lion_ports.conformance.pytest_plugin")
 
 MINE = '''
 import os
@@ -47,16 +46,18 @@ class Dying(Mine):
 
 
 @pytest.fixture
-def project(tmp_path):
+def project(tmp_path, plugin_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", plugin_path)
     (tmp_path / "mine.py").write_text(MINE)
     (tmp_path / "test_own.py").write_text("def test_own_first():\n    pass\n")
     (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
     return tmp_path
 
 
-def run(project, *arguments, plugin=PLUGIN):
-    command = [sys.executable, "-m", "pytest", *plugin, "-p", "no:cacheprovider", *arguments]
-    return subprocess.run(command, cwd=project, capture_output=True, text=True)
+def run(project, *arguments, **variables):
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
+    env = {**os.environ, **variables}
+    return subprocess.run(command, cwd=project, capture_output=True, text=True, env=env)
 
 
 def ending(done):
@@ -159,9 +160,7 @@ def test_without_the_option_nothing_happens_and_nothing_is_imported(project):
         "    assert ours == {'lion_ports.conformance.pytest_plugin'}\n"
         "    assert not {'numpy', 'torch', 'jax', 'mlx', 'click'} & sys.modules.keys()\n"
     )
-    # Without the plugins that are installed here, some of which import NumPy themselves.
-    command = (sys.executable, "-m", "pytest", *PLUGIN, "-q")
-    env = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PATH": ""}
-    done = subprocess.run(command, cwd=project, capture_output=True, text=True, env=env)
+    # Without the other plugins that are installed here, some of which import NumPy themselves.
+    done = run(project, "-p", "lion_conformance", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
     assert done.returncode == 0, done.stdout
-    assert "1 passed" in done.stdout
+    assert ending(done) == "1 passed"
