@@ -5,22 +5,39 @@ from typing import Any
 import torch
 
 from lion_ports.config import LOSS_SCALE_INITIAL, LOSS_SCALE_MAX, LOSS_SCALE_MIN, LionConfig
+from lion_ports.errors import StateError
 
 Groups = list[dict[str, Any]]
 
 _COUNTERS = ("count", "skipped", "micro", "good_steps")
 
 
-def complete(groups: Groups, config: LionConfig) -> None:
-    """Put in the counters that a group does not have; only its count of updates is its own."""
+def share(groups: Groups, config: LionConfig) -> None:
+    """Give all groups the counters of the first: a group that joins later counts on with it."""
     first = groups[0]
+    counts = {name: int(first.get(name, 0)) for name in _COUNTERS}
+    scale = float(first.get("loss_scale", LOSS_SCALE_INITIAL)) if config.dynamic else None
     for group in groups:
-        for name in _COUNTERS:
-            usual = torch.tensor(0) if name == "count" else first.get(name, torch.tensor(0))
-            group.setdefault(name, usual.clone())
-        if config.dynamic:
-            usual = first.get("loss_scale", torch.tensor(LOSS_SCALE_INITIAL))
-            group.setdefault("loss_scale", usual.clone())
+        group.update({name: torch.tensor(count) for name, count in counts.items()})
+        if scale is not None:
+            group["loss_scale"] = torch.tensor(scale)
+
+
+def refuse_window(micro: int, config: LionConfig) -> None:
+    """Raise a StateError if a saved sum has as many gradients as this optimizer waits for (L-025).
+
+    Args:
+        micro: micro-steps in the state.
+        config: of the optimizer that is to go on from it.
+    """
+    steps = config.gradient_accumulation_steps
+    if micro >= steps:
+        raise StateError(
+            f"the saved state is of an optimizer with gradient_accumulation_steps, {micro} "
+            f"micro-step{'s' * (micro > 1)} into an update, and this one makes an update at every "
+            f"{f'{steps} micro-steps' if steps > 1 else 'step'}; make it with "
+            f"gradient_accumulation_steps={micro + 1} or more, or save right after an update"
+        )
 
 
 def advance(groups: Groups, name: str) -> int:

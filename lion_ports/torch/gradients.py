@@ -6,23 +6,37 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lion_ports.errors import DtypeError
+from lion_ports.errors import DtypeError, StateError
 from lion_ports.torch.arithmetic import as_reals, compute_dtype, scalar, widen
-from lion_ports.torch.jobs import Job
-from lion_ports.torch.sharding import local, total
+from lion_ports.torch.jobs import Group, Job
+from lion_ports.torch.sharding import local, refuse_mixture, total
 
 # Names and parameters that have a gradient.
 Named = list[tuple[str, Any]]
 
 
-def refuse_sparse(named: Named) -> None:
-    """Raise a DtypeError if a gradient is sparse."""
+def named_parameters(groups: list[Group]) -> Iterator[tuple[str, Any]]:
+    """The parameters of all groups, by the names that they were given with or by their places."""
+    for i, group in enumerate(groups):
+        unnamed = [f"parameter {j} of group {i}" for j in range(len(group["params"]))]
+        yield from zip(group.get("param_names", unnamed), group["params"], strict=True)
+
+
+def with_gradients(groups: list[Group]) -> Named:
+    """Those that have a gradient, which is one that Lion can use.
+
+    Raises:
+        DtypeError: a gradient is sparse, or a DTensor where its parameter is none.
+    """
+    named = [(name, p) for name, p in named_parameters(groups) if p.grad is not None]
     for name, p in named:
         if p.grad.is_sparse:
             raise DtypeError(
                 f"the gradient of {name} is sparse, and Lion moves every element by its "
                 "momentum; use dense gradients, as by nn.Embedding(..., sparse=False)."
             )
+        refuse_mixture(p.grad, p)
+    return named
 
 
 def nonfinite(named: Named) -> list[str]:
@@ -38,7 +52,7 @@ def accumulate_(jobs: list[Job]) -> None:
     """Add the gradients, unscaled, to the sums of their parameters (L-024, L-025)."""
     for job in jobs:
         if job.grad_sum is not None and job.g is not None:
-            as_reals(job.grad_sum).add_(_unscaled(job))
+            as_reals(job.grad_sum).add_(_unscaled(job, job.g))
 
 
 def effective_gradients(
@@ -60,8 +74,7 @@ def effective_gradients(
         factor = clip_factor(together, global_clipnorm)
     for job in jobs:
         settings = job.settings
-        if factor is None and _as_given(job):
-            assert job.g is not None
+        if factor is None and job.g is not None and _as_given(job):
             yield job, -job.g if settings.maximize else job.g
             continue
         g = _mean(job, steps)
@@ -103,15 +116,19 @@ def _as_given(job: Job) -> bool:
     return all(option is None for option in options)
 
 
-def _unscaled(job: Job) -> Tensor:
+def _unscaled(job: Job, g: Tensor) -> Tensor:
     """In the compute dtype of its parameter (L-005), a complex gradient as pairs."""
-    assert job.g is not None
-    g = widen(as_reals(job.g), compute_dtype(job.x.dtype))
+    g = widen(as_reals(g), compute_dtype(job.x.dtype))
     return g if job.settings.unscale is None else unscaled(g, job.settings.unscale)
 
 
 def _mean(job: Job, steps: int) -> Tensor:
     """The mean over the micro-steps, or the only gradient."""
-    if job.grad_sum is None:
-        return _unscaled(job)
-    return as_reals(job.grad_sum) * (1 / steps)
+    if job.grad_sum is not None:
+        return as_reals(job.grad_sum) * (1 / steps)
+    if job.g is None:
+        raise StateError(
+            f"the state counts gradients of a parameter of shape {tuple(job.like.shape)}, and has "
+            "no sum of them; load a whole state"
+        )
+    return _unscaled(job, job.g)

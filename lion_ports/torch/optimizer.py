@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import fields
-from itertools import chain
 from typing import Any
 
 import torch
@@ -17,27 +15,23 @@ from lion_ports.config import (
     Nonfinite,
     Nonlinearity,
     known_settings,
-    misspelt,
-    scheduled,
 )
 from lion_ports.errors import ConfigError, NonFiniteError
 from lion_ports.torch import counters
-from lion_ports.torch.arithmetic import as_reals, compute_dtype, narrow
-from lion_ports.torch.gradients import Named, accumulate_, nonfinite, refuse_sparse
-from lion_ports.torch.jobs import Job, init_slots, job_of, settings_of
-from lion_ports.torch.sharding import local
+from lion_ports.torch.arithmetic import compute_dtype
+from lion_ports.torch.averages import swapped_in
+from lion_ports.torch.gradients import (
+    Named,
+    accumulate_,
+    named_parameters,
+    nonfinite,
+    with_gradients,
+)
+from lion_ports.torch.groups import SETTINGS, WIDE, Watch, complete, refuse_names
+from lion_ports.torch.jobs import Group, Job, init_slots, job_of, settings_of
+from lion_ports.torch.loading import restore_dtypes, to_load
+from lion_ports.torch.sharding import refuse_mixture
 from lion_ports.torch.step import update_
-
-# Settings of the optimizer as a whole; all others may differ from group to group.
-_WIDE = {
-    "nonfinite",
-    "loss_scale",
-    "loss_scale_growth_interval",
-    "gradient_accumulation_steps",
-    "global_clipnorm",
-}
-_SETTINGS = [field.name for field in fields(LionConfig)]
-_SCHEDULABLE = ("lr", "weight_decay")
 
 
 class Lion(torch.optim.Optimizer):
@@ -80,7 +74,8 @@ class Lion(torch.optim.Optimizer):
         foreach: accepted, as by the optimizers of torch; the bits are the same.
 
     Raises:
-        ConfigError: a setting is out of its range or unknown.
+        ConfigError: a setting is out of its range or unknown; also from ``step``, before anything
+            moves, if one was changed in a group.
         DtypeError: a parameter is neither floating nor complex, or a gradient is sparse.
         NonFiniteError: from ``step``, under ``nonfinite="raise"``.
 
@@ -94,6 +89,8 @@ class Lion(torch.optim.Optimizer):
 
     # torch.amp.GradScaler then leaves it to step() to unscale and to skip.
     _step_supports_amp_scaling = True
+    # While the averages are in the parameters.
+    _swapped = False
 
     @known_settings
     def __init__(
@@ -123,52 +120,31 @@ class Lion(torch.optim.Optimizer):
         loss_scale_growth_interval: int = 2000,
         foreach: bool | None = None,
     ) -> None:
-        given = {name: value for name, value in locals().items() if name in _SETTINGS}
+        given = {name: value for name, value in locals().items() if name in SETTINGS}
         LionConfig(**given)
         if foreach not in (None, False, True):
             raise ConfigError(f"foreach = {foreach!r} is not one of None, False, True")
-        self.config = LionConfig(**{name: given.pop(name) for name in _WIDE})
-        # Schedules stay out of param_groups, whose values are saved and must be plain data.
-        self._schedules: list[dict[str, Callable[[int], Any]]] = []
-        # What they gave last: another value in a group was set by hand, and holds for one step.
-        self._given: list[dict[str, Any]] = []
+        self.config = LionConfig(**{name: given.pop(name) for name in WIDE})
+        self._watches: list[Watch] = []  # beside param_groups, whose values are saved
         super().__init__(params, given)
 
-    def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add a group after checking its settings and the dtypes of its parameters."""
-        problems = misspelt(param_group) + [
-            f"{name} is a setting of the optimizer, not of a parameter group"
-            for name in param_group
-            if name in _WIDE
-        ]
-        if problems:
-            raise ConfigError(*problems)
+    def add_param_group(self, param_group: Group) -> None:
+        """Add a group after checking its settings and the dtypes of its parameters.
+
+        It goes on from the optimizer's count of updates, which its schedules see.
+        """
+        refuse_names(param_group)
         super().add_param_group(param_group)
         group = self.param_groups[-1]
-        schedules = {name: group[name] for name in _SCHEDULABLE if callable(group[name])}
         try:
-            self._complete(group)
-            for name, p in _named_parameters([group]):
+            complete(group, self.defaults, self.config)
+            for name, p in named_parameters([group]):
                 compute_dtype(p.dtype, name)
-            given = {name: scheduled(name, f, 0) for name, f in schedules.items()}
+            counters.share(self.param_groups, self.config)
+            self._watches.append(Watch.of(group))
         except (ValueError, TypeError):
             self.param_groups.pop()
             raise
-        group.update(given)
-        self._schedules.append(schedules)
-        self._given.append(given)
-
-    def _complete(self, group: dict[str, Any]) -> None:
-        """Check a group's settings, and fill in what it does not have."""
-        wide = {name: getattr(self.config, name) for name in _WIDE}
-        names = [name for name in _SETTINGS if name not in _WIDE]
-        settings = {name: group.setdefault(name, self.defaults[name]) for name in names}
-        config = LionConfig(**settings, **wide)
-        group["betas"] = config.betas
-        group["lr_peak"] = config.lr_peak
-        if not isinstance(group["lr"], Tensor) and hasattr(group["lr"], "item"):
-            group["lr"] = group["lr"].item()  # a scalar of another framework
-        counters.complete(self.param_groups, config)
 
     @property
     def skipped(self) -> int:
@@ -204,11 +180,22 @@ class Lion(torch.optim.Optimizer):
         Args:
             p: the parameter.
             index: which of ``param_groups`` it is in.
+
+        Raises:
+            ConfigError: it has no gradient, or a setting of the group is out of its range.
         """
-        group, slots = self.param_groups[index], self.state[p]
-        if p.grad is not None and p.grad.is_sparse:  # names are made for the error alone
-            refuse_sparse([(name, q) for name, q in _with_gradients([group]) if q is p])
-        self._schedule(index, ends=False)
+        group, watch = self.param_groups[index], self._watches[index]
+        if p.grad is None:
+            raise ConfigError(
+                f"update_parameter needs a gradient, and the parameter of shape {tuple(p.shape)} "
+                "has none; call it when the gradient is there"
+            )
+        self._check([(group, watch)])
+        if p.grad.is_sparse:
+            with_gradients([group])  # for the error, which has its name
+        refuse_mixture(p.grad, p)
+        watch.carry_out(group, watch.plan(group), ends=False)
+        slots = self.state[p]
         init_slots(p, slots, group, self.config)
         settings = settings_of(group, self._unscale(), as_tensors=False)
         update_([job_of(p, slots, settings)])
@@ -219,10 +206,14 @@ class Lion(torch.optim.Optimizer):
 
         All that Python decides is decided here, outside of a compiled graph, which gets the scalars
         as tensors: no other learning rate, and no other weight decay, is a reason to compile again.
+        What can be refused is refused before anything is written.
         """
         groups, steps = self.param_groups, self.config.gradient_accumulation_steps
-        named = _with_gradients(groups)
-        refuse_sparse(named)
+        watched = list(zip(groups, self._watches, strict=True))
+        self._check(watched)
+        named = with_gradients(groups)
+        complete = int(groups[0]["micro"]) + 1 >= steps
+        plans = [watch.plan(group) for group, watch in watched] if complete else []
         unscale = self._unscale()  # before a dynamic scale changes
         if self._left_out(named):
             counters.advance(groups, "skipped")
@@ -231,8 +222,8 @@ class Lion(torch.optim.Optimizer):
             for p in group["params"]:
                 if p.grad is not None:
                     init_slots(p, self.state[p], group, self.config)
-        complete = int(groups[0]["micro"]) + 1 >= steps
-        counts = [self._schedule(i) for i in range(len(groups))] if complete else []
+        for (group, watch), plan in zip(watched, plans, strict=False):
+            watch.carry_out(group, plan)
         jobs = []
         for group in groups:
             settings = settings_of(group, unscale, as_tensors=as_tensors)
@@ -244,11 +235,21 @@ class Lion(torch.optim.Optimizer):
                     jobs.append(job_of(p, slots, settings))
         if not complete:
             counters.advance(groups, "micro")
-        elif all(counts):
+        elif None not in plans:
             counters.advance(groups, "count")
         if complete and steps > 1:
             self._begin_window()
         return jobs, complete
+
+    def _check(self, watched: list[tuple[Group, Watch]]) -> None:
+        """Refuse what was set wrong since the last step, and one that would be lost (L-020)."""
+        if self._swapped:
+            raise ConfigError(
+                "a step inside `with optimizer.averaged():` would be lost at its end; make it "
+                "outside"
+            )
+        for group, watch in watched:
+            watch.check(group, self.defaults, self.config)
 
     def _begin_window(self) -> None:
         """Count micro-steps anew; the sums are cleared by the update (L-025)."""
@@ -256,23 +257,6 @@ class Lion(torch.optim.Optimizer):
         for slots in self.state.values():
             if "seen" in slots:
                 slots["seen"].zero_()
-
-    def _schedule(self, index: int, *, ends: bool = True) -> bool:
-        """Evaluate the schedules of a group at its count of updates (L-015).
-
-        A rate that was set by hand holds for one step, which ``ends`` with this. If it is 0, that
-        step is no update: so torch.distributed.checkpoint has an optimizer make its state. Returns
-        whether it is one.
-        """
-        group, given = self.param_groups[index], self._given[index]
-        for name, schedule in self._schedules[index].items():
-            if group[name] == given[name]:
-                group[name] = given[name] = scheduled(name, schedule, int(group["count"]))
-            elif name == "lr" and group["lr"] == 0:
-                return False
-            elif ends:
-                given[name] = group[name]
-        return True
 
     def _unscale(self) -> float | Tensor | None:
         """What gradients are multiplied by before all else (L-024)."""
@@ -299,6 +283,8 @@ class Lion(torch.optim.Optimizer):
     def averaged(self) -> Iterator[None]:
         """Swap the averages into the parameters, and out again at the end (L-029).
 
+        In between ``step`` is a ConfigError, for what it moved would be lost.
+
         Raises:
             ConfigError: no group has an ``ema_decay``.
 
@@ -314,59 +300,40 @@ class Lion(torch.optim.Optimizer):
         """
         if all(group["ema_decay"] is None for group in self.param_groups):
             raise ConfigError("there are no averages without ema_decay; give Lion one")
-        averages = [
-            (local(p), local(state["average"]))
-            for p, state in self.state.items()
-            if "average" in state
-        ]
-        kept = [x.detach().clone() for x, _ in averages]
-        with torch.no_grad():
-            for x, e in averages:
-                as_reals(x).copy_(narrow(as_reals(e), as_reals(x).dtype))
+        before, self._swapped = self._swapped, True
         try:
-            yield
+            with swapped_in(self.state):
+                yield
         finally:
-            with torch.no_grad():
-                for (x, _), old in zip(averages, kept, strict=True):
-                    x.copy_(old)
+            self._swapped = before
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Load a state, keeping the dtypes that were saved, which torch would cast (L-016)."""
-        seen: list[dict[str, Any]] = []
-        # The last hook sees what the others have made of the state.
-        last = self.register_load_state_dict_pre_hook(lambda _, state: seen.append(state))
+        """Load a state, keeping the dtypes that were saved, which torch would cast (L-016).
+
+        Settings of its groups win over those of the constructor. The states of other Lions are
+        completed.
+
+        Raises:
+            StateError: it is no Lion's, or further in an update than this optimizer can be (L-025).
+            ConfigError: a setting in it is out of its range. In both cases nothing has changed.
+        """
+        loaded: list[dict[str, Any]] = []
+
+        def last(_: Any, state: dict[str, Any]) -> dict[str, Any]:
+            loaded.append(to_load(state, self._watches, self.defaults, self.config))
+            return loaded[0]
+
+        hook = self.register_load_state_dict_pre_hook(last)  # sees what the others made of it
         try:
             super().load_state_dict(state_dict)
         finally:
-            last.remove()
-        saved_ids = chain.from_iterable(g["params"] for g in seen[0]["param_groups"])
-        params = chain.from_iterable(g["params"] for g in self.param_groups)
-        for saved_id, p in zip(saved_ids, params, strict=True):
-            for name, value in seen[0]["state"].get(saved_id, {}).items():
-                if isinstance(value, Tensor):
-                    device = "cpu" if name == "seen" else p.device
-                    self.state[p][name] = value.to(device, copy=True)
+            hook.remove()
+        restore_dtypes(self.state, self.param_groups, loaded[0])
 
     def __getstate__(self) -> dict[str, Any]:
-        own = {"_schedules": self._schedules, "_given": self._given, "config": self.config}
-        return super().__getstate__() | own
+        return super().__getstate__() | {"_watches": self._watches, "config": self.config}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        for group in self.param_groups:  # a state of another Lion lacks some settings
-            self._complete(group)
-        # What was loaded was not set by hand.
-        self._given = [
-            {name: group[name] for name in schedules}
-            for group, schedules in zip(self.param_groups, self._schedules, strict=True)
-        ]
-
-
-def _named_parameters(groups: list[dict[str, Any]]) -> Iterator[tuple[str, Any]]:
-    for i, group in enumerate(groups):
-        unnamed = [f"parameter {j} of group {i}" for j in range(len(group["params"]))]
-        yield from zip(group.get("param_names", unnamed), group["params"], strict=True)
-
-
-def _with_gradients(groups: list[dict[str, Any]]) -> Named:
-    return [(name, p) for name, p in _named_parameters(groups) if p.grad is not None]
+        for group, watch in zip(self.param_groups, self._watches, strict=True):
+            watch.settle(group)

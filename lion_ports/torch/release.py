@@ -1,6 +1,7 @@
 """Gradient release: each parameter is updated during the backward pass, and its gradient freed."""
 
 from typing import Any, Self
+from weakref import WeakSet
 
 import torch.distributed as dist
 from torch import Tensor
@@ -9,6 +10,9 @@ from lion_ports.config import LionConfig
 from lion_ports.errors import ConfigError, LionError
 from lion_ports.torch.optimizer import Lion
 from lion_ports.torch.sharding import is_dtensor
+
+# The optimizers that have a release now.
+_RELEASED: WeakSet[Lion] = WeakSet()
 
 
 def release_gradients(optimizer: Lion, *, local_gradients: bool = False) -> "GradientRelease":
@@ -31,7 +35,8 @@ def release_gradients(optimizer: Lion, *, local_gradients: bool = False) -> "Gra
         a handle whose ``remove()`` ends it; also a context manager.
 
     Raises:
-        ConfigError: at once, if an option needs all gradients together; from ``step``, if a
+        ConfigError: at once, if an option needs all gradients together, if there is a release
+            already, or if ``optimizer`` is no Lion of ours; from ``step``, if a
             ``GradScaler`` runs the optimizer, for it does too.
         LionError: from the backward pass, if a parameter gets a second gradient before ``step``.
 
@@ -44,7 +49,17 @@ def release_gradients(optimizer: Lion, *, local_gradients: bool = False) -> "Gra
     >>> weight.data, weight.grad
     (tensor([0.7500, 1.2500]), None)
     """
+    if not isinstance(optimizer, Lion):
+        raise ConfigError(
+            f"release_gradients needs a lion_ports.torch.Lion, and a {type(optimizer).__name__} "
+            "was given"
+        )
     problems = _looking_ahead(optimizer.config)
+    if optimizer in _RELEASED:
+        problems.append(
+            "this optimizer has its gradients released already, and would make each update twice; "
+            "remove() that release first"
+        )
     if not local_gradients and _may_be_replicated(optimizer):
         problems.append(
             "each of several processes would update by its own gradients, and their parameters "
@@ -60,6 +75,7 @@ class GradientRelease:
     """What ``release_gradients`` has hooked into parameters and optimizer."""
 
     def __init__(self, optimizer: Lion) -> None:
+        self._optimizer = optimizer
         self._updated: set[Tensor] = set()  # since the last step
         self._hooks = [
             optimizer.register_step_pre_hook(_refuse_grad_scaler),
@@ -69,6 +85,7 @@ class GradientRelease:
             for p in group["params"]:
                 if p.requires_grad:
                     self._hook(optimizer, index, p)
+        _RELEASED.add(optimizer)
 
     def _hook(self, optimizer: Lion, index: int, parameter: Tensor) -> None:
         def update(p: Tensor) -> None:
@@ -86,6 +103,8 @@ class GradientRelease:
 
     def remove(self) -> None:
         """Take the hooks away: gradients stay from now on, and ``step`` does the updates."""
+        if self._hooks:
+            _RELEASED.discard(self._optimizer)
         for hook in self._hooks:
             hook.remove()
         self._hooks.clear()

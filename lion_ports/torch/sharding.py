@@ -50,12 +50,17 @@ def local(tensor: Tensor, like: Tensor | None = None) -> Tensor:
         if tensor.placements != like.placements:
             tensor = tensor.redistribute(like.device_mesh, like.placements)
         return tensor.to_local()
-    if is_dtensor(tensor) or is_dtensor(like):
+    refuse_mixture(tensor, like)
+    return tensor
+
+
+def refuse_mixture(grad: Tensor, like: Tensor) -> None:
+    """Raise a DtypeError if one of gradient and parameter is a DTensor and the other is not."""
+    if is_dtensor(grad) != is_dtensor(like):
         raise DtypeError(
-            f"a gradient is a {type(tensor).__name__} and its parameter a {type(like).__name__}; "
+            f"a gradient is a {type(grad).__name__} and its parameter a {type(like).__name__}; "
             "make both DTensors, as by torch.distributed.tensor.distribute_tensor, or neither."
         )
-    return tensor
 
 
 def total(value: Tensor, like: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ from torch import Tensor
 
 from lion_ports.errors import StateError
 from lion_ports.state import PortableState
+from lion_ports.torch import counters
+from lion_ports.torch.foreign import refuse_foreign_optimizer
 from lion_ports.torch.jobs import Group, Slots, init_slots
 from lion_ports.torch.optimizer import Lion
 from lion_ports.torch.sharding import placed, whole
@@ -33,26 +35,22 @@ def export_state(parameters: Parameters, optimizer: torch.optim.Optimizer) -> Po
             lion-pytorch and timm do. These count no updates, and the exported count is 0.
 
     Raises:
-        StateError: the optimizer has a parameter without a name here, its state is no Lion's, or
-            its groups have different counts.
+        StateError: the optimizer has a parameter without a name here, or it is no Lion.
 
     >>> model = torch.nn.Linear(2, 1)
     >>> export_state(model, Lion(model.parameters())).momentum
     {'weight': array([[0., 0.]], dtype=float32), 'bias': array([0.], dtype=float32)}
     """
+    if not isinstance(optimizer, Lion):
+        refuse_foreign_optimizer(optimizer)
     held = _held(parameters, optimizer)
-    slots = {name: _slots(name, p, group, optimizer) for name, (p, group) in held.items()}
+    slots = {name: _slots(p, group, optimizer) for name, (p, group) in held.items()}
     xs = {name: to_numpy(p) for name, (p, _) in held.items()}
     ms = {name: to_numpy(kept["exp_avg"]) for name, kept in slots.items()}
     if not isinstance(optimizer, Lion):
         return PortableState(xs, ms)
     seen = {name: int(kept["seen"]) for name, kept in slots.items() if kept.get("seen", 0) > 0}
     first = optimizer.param_groups[0]
-    if len(counts := {int(group["count"]) for group in optimizer.param_groups}) > 1:
-        raise StateError(
-            f"the groups of this optimizer have made different numbers of updates, "
-            f"{sorted(counts)}, and a state has one count"
-        )
     return PortableState(
         xs,
         ms,
@@ -81,9 +79,11 @@ def import_state(
             torch casts that of another to the dtype of its parameter.
 
     Raises:
-        StateError: names, shapes, dtypes or options differ; the message says which. Nothing has
-            changed.
+        StateError: names, shapes, dtypes or options differ, or ``optimizer`` is no Lion; the
+            message says which. Nothing has changed.
     """
+    if not isinstance(optimizer, Lion):
+        refuse_foreign_optimizer(optimizer)
     held = _held(parameters, optimizer)
     _refuse_other_parameters(portable, held)
     groups = optimizer.state_dict()["param_groups"]
@@ -95,10 +95,6 @@ def import_state(
             "the saved state is of a Lion with options that are part of it, and this optimizer is "
             f"a {type(optimizer).__name__} without them; go on with lion_ports.torch.Lion"
         )
-    with torch.no_grad():
-        for name, (p, _) in held.items():
-            p.copy_(placed(from_numpy(portable.parameters[name]), p))
-
     ids = {id(p): key for key, p in _in_order(groups, optimizer)}
     state = {}
     for name, (p, group) in held.items():
@@ -109,6 +105,11 @@ def import_state(
             slots |= optimizer.state.get(p, {})
         state[ids[id(p)]] = slots | _saved(portable, name, p, slots)
     optimizer.load_state_dict({"state": state, "param_groups": groups})
+    with torch.no_grad():
+        for name, (p, _) in held.items():
+            p.copy_(placed(from_numpy(portable.parameters[name]), p))
+            if "average" in state[ids[id(p)]] and name not in portable.average:
+                optimizer.state[p]["average"].copy_(p)
 
 
 def to_numpy(tensor: Tensor) -> NDArray[Any]:
@@ -138,15 +139,13 @@ def _held(parameters: Parameters, optimizer: torch.optim.Optimizer) -> Held:
     return {names[id(p)]: (p, group) for p, group in owned}
 
 
-def _slots(name: str, p: Tensor, group: Group, optimizer: torch.optim.Optimizer) -> Slots:
+def _slots(p: Tensor, group: Group, optimizer: torch.optim.Optimizer) -> Slots:
     """A copy of the state of one parameter, made up where it had no gradient yet."""
     slots = dict(optimizer.state.get(p, {}))
     if isinstance(optimizer, Lion):
         init_slots(p, slots, group, optimizer.config)
     elif not slots:
         slots["exp_avg"] = torch.zeros_like(p)
-    if "exp_avg" not in slots or "exp_avg_sq" in slots:
-        raise StateError(f"the optimizer's state of {name!r} is not that of a Lion")
     return slots
 
 
@@ -177,10 +176,8 @@ def _refuse_other_parameters(portable: PortableState, held: Held) -> None:
 
 def _refuse_missing_options(portable: PortableState, held: Held, optimizer: Lion) -> None:
     """A run with an option does not go on as the same run without it."""
+    counters.refuse_window(portable.micro, optimizer.config)
     without = {
-        "gradient_accumulation_steps": (
-            portable.micro >= optimizer.config.gradient_accumulation_steps
-        ),
         "ema_decay": any(held[name][1]["ema_decay"] is None for name in portable.average),
         "loss_scale='dynamic'": portable.loss_scale is not None and not optimizer.config.dynamic,
         "decay='independent'": any(held[name][1]["lr_peak"] is None for name in portable.lr_peak),

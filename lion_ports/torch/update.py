@@ -1,9 +1,13 @@
 """The update of one parameter (L-001), its direction (L-022, L-028) and its average (L-029)."""
 
+from typing import get_args
+
 import torch
 from torch import Tensor
 
-from lion_ports.config import LION, Rule, Scalars
+from lion_ports import checks
+from lion_ports.config import LION, Nonlinearity, Rule, Scalars
+from lion_ports.errors import ConfigError
 from lion_ports.torch.arithmetic import as_reals, compute_dtype, narrow, scalar, sign, stored, widen
 from lion_ports.torch.sharding import total
 
@@ -17,6 +21,8 @@ def direction(c: Tensor, rule: Rule, like: Tensor, out: Tensor | None = None) ->
         return v.tanh()
     if rule.nonlinearity == "clip":
         return v.clamp(-1, 1)
+    if rule.nonlinearity != "l2":
+        raise ConfigError(*checks.choice("nonlinearity", rule.nonlinearity, get_args(Nonlinearity)))
     norm = total(v.square().sum(), like).sqrt()
     return v * norm.clamp(min=1).reciprocal()
 
@@ -55,6 +61,7 @@ def lion_update_(
 
     Raises:
         DtypeError: if ``x`` is neither floating nor complex.
+        ConfigError: if ``rule`` has an unknown nonlinearity.
 
     >>> x, m = torch.tensor([1.0, 1, 1]), torch.tensor([0.5, -0.5, 0])
     >>> lion_update_(x, torch.tensor([1.0, 1, 0]), m, Scalars(lr=0.25, b1=0.5, b2=0.75, wd=0.5))

@@ -206,3 +206,35 @@ def test_a_grad_scaler_is_refused():
     optimizer.grad_scale = torch.tensor(2.0)
     with pytest.raises(ConfigError, match="GradScaler"):
         optimizer.step()
+
+
+def test_a_second_release_of_one_optimizer_is_refused():
+    p = torch.nn.Parameter(torch.ones(1))
+    optimizer = Lion([p], lr=0.25)
+    with release_gradients(optimizer) as first:
+        with pytest.raises(ConfigError, match="released already"):
+            release_gradients(optimizer)
+        p.sum().backward()
+        optimizer.step()
+    assert p.item() == 0.75
+    second = release_gradients(optimizer)
+    first.remove()  # is over, and ends no other
+    with pytest.raises(ConfigError, match="released already"):
+        release_gradients(optimizer)
+    second.remove()
+
+
+def test_what_is_no_lion_of_ours_has_no_release():
+    model = make_model()
+    for other in (torch.optim.AdamW(model.parameters()), model, None):
+        with pytest.raises(ConfigError, match=f"and a {type(other).__name__} was given"):
+            release_gradients(other)
+
+
+def test_update_parameter_needs_a_gradient():
+    p = torch.nn.Parameter(torch.ones(2))
+    optimizer = Lion([p], lr=0.25)
+    with pytest.raises(ConfigError, match=r"parameter of shape \(2,\) has none"):
+        optimizer.update_parameter(p, 0)
+    assert p.tolist() == [1, 1]
+    assert not optimizer.state

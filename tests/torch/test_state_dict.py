@@ -8,6 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
 
+from lion_ports import ConfigError, StateError  # noqa: E402
 from lion_ports.torch import Lion  # noqa: E402
 
 OPTIONS = {
@@ -114,3 +115,79 @@ def test_hooks_see_and_change_the_state_that_is_loaded(parameter):
     optimizer.register_load_state_dict_pre_hook(cleared)
     optimizer.load_state_dict(saved)
     assert optimizer.state[p]["exp_avg"].item() == 0
+
+
+def refused(error, words, optimizer, state, bits):
+    """The error, and that nothing has changed."""
+    before = bits(optimizer.state_dict())
+    with pytest.raises(error, match=words):
+        optimizer.load_state_dict(state)
+    assert bits(optimizer.state_dict()) == before
+
+
+OTHERS = {
+    "AdamW": (torch.optim.AdamW, "exp_avg_sq"),
+    "Adamax": (torch.optim.Adamax, "exp_inf"),
+    "SGD": (lambda params: torch.optim.SGD(params, momentum=0.9), "momentum_buffer"),
+    "plain SGD": (torch.optim.SGD, "momentum_buffer|no betas"),
+    "Adagrad": (torch.optim.Adagrad, "sum"),
+}
+
+
+@pytest.mark.parametrize("begun", [False, True])
+@pytest.mark.parametrize("name", OTHERS)
+def test_states_of_other_optimizers_are_refused(name, begun, parameter, bits):
+    make, words = OTHERS[name]
+    p = parameter(1.0)
+    other, optimizer = make([p]), Lion([p])
+    if begun:
+        other.step()
+    optimizer.step()
+    words = words if begun or name == "Adagrad" else "no betas|an eps"
+    words = f"not that of a Lion, .*({words})"
+    refused(StateError, words, optimizer, other.state_dict(), bits)
+
+
+def test_what_is_no_state_is_refused(parameter, bits):
+    refused(StateError, "it has no 'state'", Lion([parameter(1.0)]), {"model": 1}, bits)
+
+
+def test_a_setting_out_of_range_is_refused_before_anything_changes(parameter, bits):
+    optimizer, other = Lion([parameter(1.0)]), Lion([parameter(1.0)])
+    optimizer.step()
+    for setting in ({"lr": -1}, {"lr": lambda step: 1.0}, {"betas": (0.9, 2)}):
+        state = other.state_dict()
+        state["param_groups"][0] |= setting
+        refused(ConfigError, "|".join(setting), optimizer, state, bits)
+
+
+def test_a_window_is_not_cut_short(bits):
+    p, longer = start({"gradient_accumulation_steps": 3})
+    train(p, longer, range(2))
+    q, shorter = start({"gradient_accumulation_steps": 2})
+    train(q, shorter, range(1))
+    words = "2 micro-steps into an update.*gradient_accumulation_steps=3 or more"
+    refused(StateError, words, shorter, longer.state_dict(), bits)
+    q, none = start({})
+    refused(StateError, "every step", none, longer.state_dict(), bits)
+
+
+def test_after_a_whole_window_a_run_goes_on_without_sums(bits):
+    p, summed = start({"gradient_accumulation_steps": 2})
+    train(p, summed, range(2))
+    q, plain = start({})
+    plain.load_state_dict(summed.state_dict())
+    with torch.no_grad():
+        q.copy_(p)
+    train(q, plain, [2])
+    train(p, summed, [2, 2])
+    assert bits(q) == bits(p)
+    assert set(plain.state[q]) == {"exp_avg"}
+
+
+def test_groups_that_were_saved_with_several_counts_get_one(parameter):
+    optimizer = Lion([{"params": [parameter(1.0)]}, {"params": [parameter(1.0)]}])
+    state = optimizer.state_dict()
+    state["param_groups"][0]["count"] = torch.tensor(3)
+    optimizer.load_state_dict(state)
+    assert [int(group["count"]) for group in optimizer.param_groups] == [3, 3]

@@ -45,17 +45,17 @@ def test_zero_grad_leaves_no_gradient_or_zeros(parameter):
     assert p.item() == 0.5  # took part, by its momentum
 
 
-def test_a_group_added_in_mid_training_has_settings_and_count_of_its_own(parameter):
+def test_a_group_added_in_mid_training_has_settings_of_its_own_and_the_count_of_all(parameter):
     p, late = parameter(1.0), parameter(1.0)
     optimizer = Lion([p], lr=lambda step: 0.5**step, weight_decay=0.0)
     optimizer.step()
     optimizer.add_param_group({"params": [late], "weight_decay": 0.5})
     optimizer.step()
     assert p.item() == 1 - 1 - 0.5
-    assert late.item() == 1 - 1 * (1 + 0.5)  # its schedule begins at 0
+    assert late.item() == 1 - 0.5 * (1 + 0.5)
     optimizer.param_groups[1]["weight_decay"] = 0.0
     optimizer.step()
-    assert late.item() == -0.5 - 0.5
+    assert late.item() == 0.25 - 0.25
 
 
 def test_accumulation_goes_on_when_a_group_is_added(parameter):

@@ -1,0 +1,59 @@
+"""What ``load_state_dict`` does beyond torch: it checks first, completes, and keeps dtypes."""
+
+from collections.abc import Mapping
+from itertools import chain
+from typing import Any
+
+from torch import Tensor
+
+from lion_ports.config import LionConfig
+from lion_ports.torch import counters
+from lion_ports.torch.foreign import refuse_foreign_state
+from lion_ports.torch.groups import Watch, complete_loaded
+from lion_ports.torch.jobs import Group, Slots
+
+# What only belongs to gradient accumulation (L-025).
+_SUMS = ("grad_sum", "seen")
+
+
+def to_load(
+    state_dict: Mapping[str, Any], watches: list[Watch], defaults: Group, config: LionConfig
+) -> dict[str, Any]:
+    """A checked and completed copy of a state dict; its tensors are the same.
+
+    Args:
+        state_dict: of a Lion, ours or another.
+        watches: one beside each group.
+        defaults: the settings that a group has by default.
+        config: the settings of the optimizer.
+    """
+    refuse_foreign_state(state_dict)
+    saved = state_dict["param_groups"]
+    if len(saved) != len(watches):
+        return dict(state_dict)  # torch says so
+    groups = [
+        complete_loaded(group, watch, defaults, config)
+        for group, watch in zip(saved, watches, strict=True)
+    ]
+    counters.share(groups, config)
+    counters.refuse_window(int(groups[0]["micro"]), config)
+    state = state_dict["state"]
+    if config.gradient_accumulation_steps == 1:
+        state = {
+            key: {name: value for name, value in slots.items() if name not in _SUMS}
+            for key, slots in state.items()
+        }
+    return {**state_dict, "state": state, "param_groups": groups}
+
+
+def restore_dtypes(
+    state: Mapping[Tensor, Slots], groups: list[Group], loaded: Mapping[str, Any]
+) -> None:
+    """Put tensors of a loaded state dict in the place of those that torch has cast (L-016)."""
+    ids = chain.from_iterable(group["params"] for group in loaded["param_groups"])
+    params = chain.from_iterable(group["params"] for group in groups)
+    for saved_id, p in zip(ids, params, strict=True):
+        for name, value in loaded["state"].get(saved_id, {}).items():
+            if isinstance(value, Tensor):
+                device = "cpu" if name == "seen" else p.device
+                state[p][name] = value.to(device, copy=True)
