@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import lion_ports
-from lion_ports.conformance import runner
+from lion_ports.conformance import runner, session
 from lion_ports.conformance.adapters import TargetError
 from lion_ports.conformance.adapters.wire import decode, encode
 from lion_ports.conformance.bits import DTYPES
@@ -101,7 +101,7 @@ CLIENT = """
 import json, os, sys, time
 import numpy as np
 from lion_ports import LionConfig, reference
-from lion_ports.conformance import runner
+from lion_ports.conformance import runner, session
 from lion_ports.conformance.adapters import TargetError
 from lion_ports.conformance.adapters.wire import decode, encode
 
@@ -230,7 +230,7 @@ def test_a_program_that_does_not_shake_hands_is_refused_with_one_sentence(tmp_pa
 
 
 def test_a_program_that_is_silent_from_the_beginning_is_refused(monkeypatch):
-    monkeypatch.setattr(runner, "_START_SECONDS", 3.0)
+    monkeypatch.setattr(session, "START_SECONDS", 3.0)
     words = "does not get ready: no result within 3 s; the process was stopped"
     with pytest.raises(TargetError, match=words):
         runner.run("exec:sleep 60", select(("basic-*",)), "faithful")

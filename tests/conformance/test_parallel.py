@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from lion_ports.conformance import runner
+from lion_ports.conformance import runner, session
 from lion_ports.conformance.cases import CASES, select
 from lion_ports.conformance.execution import replay
 from lion_ports.conformance.fast import fast_cases
@@ -84,7 +84,7 @@ PATTERNS = [word for pattern in SHORT for word in ("--case", pattern)]
 
 
 def test_the_report_is_the_same_for_any_number_of_processes(folder):
-    assert len(select(SHORT)) > 2 * runner._CASES_PER_JOB  # so that there are two processes
+    assert len(select(SHORT)) > 2 * session.CASES_PER_JOB  # so that there are two processes
     done, one = run(folder, "Mine", *PATTERNS, "--jobs", "1")
     assert done.returncode == 0, done.stdout
     done, two = run(folder, "Mine", *PATTERNS, "--jobs", "2")
@@ -96,12 +96,12 @@ def test_the_report_is_the_same_for_any_number_of_processes(folder):
 def test_there_are_as_many_processes_as_asked_for_and_few_for_few_cases(monkeypatch):
     pids = set()
 
-    class Counted(runner.Worker):
+    class Counted(session.Worker):
         def __init__(self, *arguments):
             super().__init__(*arguments)
             pids.add(self._process.pid)
 
-    monkeypatch.setattr(runner, "Worker", Counted)
+    monkeypatch.setattr(session, "Worker", Counted)
     runner.run("numpy", select(SHORT), "faithful", jobs=2)
     assert len(pids) == 2
     pids.clear()

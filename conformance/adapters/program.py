@@ -1,0 +1,98 @@
+"""A process that answers a line of JSON with a line of JSON."""
+
+import contextlib
+import json
+import shlex
+import subprocess
+import weakref
+from tempfile import TemporaryFile
+from typing import Any
+
+from lion_ports.conformance.processes import how_it_ended
+from lion_ports.conformance.protocol import UnsupportedError
+
+PROTOCOL = 1
+"""The version that the handshake asks for."""
+
+PAGE = "docs/conformance-exec.md"
+
+
+class RefusedError(RuntimeError):
+    """The program answered with an error of its own."""
+
+
+class ProgramError(Exception):
+    """The program ended, or gave something that the protocol does not know."""
+
+
+class Program:
+    """One process, and the lines that go to and from it.
+
+    Raises:
+        OSError: there is no such program, or it cannot be run.
+        ProgramError: it ended, or its answer is not one.
+    """
+
+    def __init__(self, command: str) -> None:
+        self._errors = TemporaryFile("w+")  # noqa: SIM115  # closed by _end
+        self._process = subprocess.Popen(
+            shlex.split(command),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+        )
+        self._end = weakref.finalize(self, _end, self._process, self._errors)
+        self.hello = self.ask("hello", protocol=PROTOCOL)
+        if (spoken := self.hello.get("protocol")) != PROTOCOL:
+            raise ProgramError(
+                f"the program speaks protocol {spoken!r}, and this suite speaks {PROTOCOL} ({PAGE})"
+            )
+
+    def ask(self, what: str, **arguments: Any) -> dict[str, Any]:
+        """The answer to one request.
+
+        Raises:
+            RefusedError: the program answered with ``error``.
+            UnsupportedError: it answered with ``unsupported``.
+            ProgramError: it ended, or its answer is not one.
+        """
+        request = json.dumps({"do": what, **arguments}, allow_nan=False) + "\n"
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):  # it has ended, perhaps with some last answer
+            self._process.stdin.write(request.encode())
+            self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line.endswith(b"\n"):
+            words = how_it_ended(self._process.wait(), self._errors)
+            raise ProgramError(f"the program {words}, and gave no answer to {what!r}")
+        try:
+            answer = json.loads(line)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise ProgramError(
+                f"the answer to {what!r} is {_short(line)}, not a line with a JSON object ({PAGE})"
+            )
+        if "unsupported" in answer:
+            raise UnsupportedError(str(answer["unsupported"]))
+        if "error" in answer:
+            raise RefusedError(str(answer["error"]))
+        return answer
+
+
+def _short(line: bytes) -> str:
+    text = repr(line.decode(errors="replace").rstrip("\n"))
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _end(process: subprocess.Popen[bytes], errors: Any) -> None:
+    """A program that is no longer needed; most end by themselves when their input does."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.kill()
+    process.wait()
+    for stream in (process.stdout, errors):
+        stream.close()
+    with contextlib.suppress(BrokenPipeError):  # with a request that it never took
+        process.stdin.close()
