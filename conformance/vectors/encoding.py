@@ -22,6 +22,7 @@ SCHEMA = "lion-vector-1"
 _WRITTEN_OUT = 2**16
 
 _CORE = ("lr", "weight_decay")
+_TOLD = ("exact", "defaults", "portable", "restart_at", "raises_at")
 # The one NaN that stands for all (L-010), so that no file depends on a processor.
 _NAN = {"float16": 0x7E00, "bfloat16": 0x7FC0, "float32": 0x7FC00000, "float64": 0x7FF8 << 48}
 
@@ -31,15 +32,9 @@ def encode(case: Case) -> dict[str, Any]:
     trial = case.build()
     snapshots = reference_run(trial)
     size = sum(x.nbytes for s in snapshots for kind in s if kind for x in kind.values())
-    told = {name: getattr(trial, name) for name in ("defaults", "portable") if getattr(trial, name)}
-    told |= {
-        name: getattr(trial, name)
-        for name in ("restart_at", "raises_at")
-        if getattr(trial, name) is not None
-    }
     return {
         **_head(case, trial),
-        **told,
+        **_told(trial),
         "steps": [
             {
                 **_rates(trial, i),
@@ -122,6 +117,12 @@ def _head(case: Case, trial: Trial) -> dict[str, Any]:
         "settings": _settings(trial.config),
         "parameters": parameters,
     }
+
+
+def _told(trial: Trial) -> dict[str, Any]:
+    """What else it asks for; step 0 is a number to tell, though Python takes it for False."""
+    values = {name: getattr(trial, name) for name in _TOLD}
+    return {n: value for n, value in values.items() if value is not None and value is not False}
 
 
 def _settings(config: LionConfig) -> dict[str, Any]:
