@@ -19,6 +19,7 @@ def share(groups: Groups, config: LionConfig) -> None:
     scale = float(first.get("loss_scale", LOSS_SCALE_INITIAL)) if config.dynamic else None
     for group in groups:
         group.update({name: torch.tensor(count) for name, count in counts.items()})
+        group.pop("loss_scale", None)  # a state may have one where it was dynamic
         if scale is not None:
             group["loss_scale"] = torch.tensor(scale)
 

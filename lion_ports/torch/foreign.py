@@ -28,10 +28,14 @@ def refuse_foreign_state(state_dict: Mapping[str, Any]) -> None:
 
 
 def refuse_foreign_optimizer(optimizer: torch.optim.Optimizer) -> None:
-    """Raise a StateError if an optimizer keeps other things than a Lion.
+    """Raise a StateError if an optimizer, not ours, keeps other things than a Lion.
 
     As long as there is no state to tell, its name must.
     """
+    if any("micro" in group for group in optimizer.param_groups):
+        raise StateError(
+            f"{type(optimizer).__name__} wraps a lion_ports.torch.Lion; give the Lion itself"
+        )
     states = [slots for slots in optimizer.state.values() if slots]
     found = _foreign(states)
     if not states:

@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from lion_ports.config import LionConfig
+from lion_ports.errors import StateError
 from lion_ports.torch import counters
 from lion_ports.torch.foreign import refuse_foreign_state
 from lion_ports.torch.groups import Watch, complete_loaded
@@ -17,12 +18,17 @@ _SUMS = ("grad_sum", "seen")
 
 
 def to_load(
-    state_dict: Mapping[str, Any], watches: list[Watch], defaults: Group, config: LionConfig
+    state_dict: Mapping[str, Any],
+    param_groups: list[Group],
+    watches: list[Watch],
+    defaults: Group,
+    config: LionConfig,
 ) -> dict[str, Any]:
     """A checked and completed copy of a state dict; its tensors are the same.
 
     Args:
         state_dict: of a Lion, ours or another.
+        param_groups: of the optimizer.
         watches: one beside each group.
         defaults: the settings that a group has by default.
         config: the settings of the optimizer.
@@ -36,6 +42,7 @@ def to_load(
         for group, watch in zip(saved, watches, strict=True)
     ]
     counters.share(groups, config)
+    _refuse_shapes(state_dict["state"], saved, param_groups)
     counters.refuse_window(int(groups[0]["micro"]), config)
     state = state_dict["state"]
     if config.gradient_accumulation_steps == 1:
@@ -44,6 +51,19 @@ def to_load(
             for key, slots in state.items()
         }
     return {**state_dict, "state": state, "param_groups": groups}
+
+
+def _refuse_shapes(state: Mapping[Any, Slots], saved: list[Group], groups: list[Group]) -> None:
+    """Raise a StateError if a momentum has not the shape of its parameter (L-002)."""
+    ids = chain.from_iterable(group["params"] for group in saved)
+    params = chain.from_iterable(group["params"] for group in groups)
+    for saved_id, p in zip(ids, params, strict=False):  # torch says where numbers differ
+        m = state.get(saved_id, {}).get("exp_avg")
+        if isinstance(m, Tensor) and m.shape != p.shape:
+            raise StateError(
+                f"the momentum of parameter {saved_id} was saved with shape {tuple(m.shape)}, and "
+                f"the parameter has {tuple(p.shape)}; load the state of this model"
+            )
 
 
 def restore_dtypes(

@@ -314,13 +314,15 @@ class Lion(torch.optim.Optimizer):
         completed.
 
         Raises:
-            StateError: it is no Lion's, or further in an update than this optimizer can be (L-025).
+            StateError: it is no Lion's, of other shapes, or further in an update than this
+                optimizer can be (L-025).
             ConfigError: a setting in it is out of its range. In both cases nothing has changed.
         """
         loaded: list[dict[str, Any]] = []
 
         def last(_: Any, state: dict[str, Any]) -> dict[str, Any]:
-            loaded.append(to_load(state, self._watches, self.defaults, self.config))
+            beside = (self.param_groups, self._watches, self.defaults, self.config)
+            loaded.append(to_load(state, *beside))
             return loaded[0]
 
         hook = self.register_load_state_dict_pre_hook(last)  # sees what the others made of it

@@ -191,3 +191,24 @@ def test_a_step_of_averaged_parameters_would_be_lost(name, parameter):
     assert p.item() == 0.5
     do[name]()
     assert p.item() == 0.0
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [("learning_rate", "lr"), ("wd", "weight_decay"), ("beta1", "betas"), ("mu_dtype", "momentum")],
+)
+def test_other_names_of_settings_are_answered_with_ours(name, ours, parameter):
+    with pytest.raises(ConfigError, match=f"{name}'; did you mean '{ours}"):
+        Lion([{"params": [parameter(1.0)], name: 0.5}])
+    optimizer = Lion([parameter(1.0)])
+    optimizer.param_groups[0][name] = 0.5
+    refused(optimizer, f"{name}'; did you mean '{ours}")
+
+
+@pytest.mark.parametrize("of_group", [False, True])
+def test_a_momentum_dtype_of_torch_is_held_by_its_name(of_group, parameter):
+    p, dtype = parameter(1.0), {"momentum_dtype": torch.bfloat16}
+    optimizer = Lion([{"params": [p], **dtype}]) if of_group else Lion([p], **dtype)
+    optimizer.step()
+    assert optimizer.param_groups[0]["momentum_dtype"] == "bfloat16"
+    assert optimizer.state[p]["exp_avg"].dtype == torch.bfloat16

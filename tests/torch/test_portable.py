@@ -263,6 +263,18 @@ def test_another_lion_is_known_by_its_state_whatever_its_name():
     assert export_state(model, optimizer).momentum["bias"].any()
 
 
+def test_a_wrapper_of_ours_is_no_other_lion(parameter):
+    class Wrapper(torch.optim.Optimizer):
+        def __init__(self, optimizer):
+            self.state, self.param_groups = optimizer.state, optimizer.param_groups
+
+    p = parameter(1.0)
+    optimizer = Lion([p])
+    optimizer.step()
+    with pytest.raises(StateError, match=r"Wrapper wraps a .*; give the Lion itself"):
+        export_state([("p", p)], Wrapper(optimizer))
+
+
 def test_a_group_that_joins_later_counts_on_with_the_others(parameter):
     p, late = parameter(1.0), parameter(1.0)
     optimizer = Lion([p])

@@ -148,6 +148,20 @@ def test_states_of_other_optimizers_are_refused(name, begun, parameter, bits):
     refused(StateError, words, optimizer, other.state_dict(), bits)
 
 
+def test_momenta_of_other_shapes_are_refused(parameter, bits):
+    other = Lion([parameter(1.0, 2.0)])
+    other.step()
+    words = r"parameter 0 was saved with shape \(2,\), and the parameter has \(1,\)"
+    refused(StateError, words, Lion([parameter(1.0)]), other.state_dict(), bits)
+
+
+def test_a_dynamic_loss_scale_is_left_where_there_is_none(parameter):
+    other = Lion([parameter(1.0)], loss_scale="dynamic")
+    optimizer = Lion([parameter(1.0)])
+    optimizer.load_state_dict(other.state_dict())
+    assert "loss_scale" not in optimizer.param_groups[0]
+
+
 def test_what_is_no_state_is_refused(parameter, bits):
     refused(StateError, "it has no 'state'", Lion([parameter(1.0)]), {"model": 1}, bits)
 
