@@ -9,14 +9,10 @@ Importing this package imports no framework. The optimizers live in ``lion_ports
 (0.9, 0.99)
 """
 
-from typing import TYPE_CHECKING, Any
-
 from lion_ports.config import LionConfig
 from lion_ports.errors import ConfigError, DtypeError, LionError, NonFiniteError, StateError
 from lion_ports.presets import PRESETS, from_adamw
-
-if TYPE_CHECKING:
-    from lion_ports.state import PortableState, load_state, save_state
+from lion_ports.state import PortableState, load_state, save_state
 
 __all__ = [
     "PRESETS",
@@ -37,12 +33,3 @@ __version__ = "0.1.0"
 
 SPEC_VERSION = "1.1"
 """The version of docs/spec.md that this package implements."""
-
-
-def __getattr__(name: str) -> Any:
-    """Import the saved state when it is asked for: NumPy would slow down every ``--help``."""
-    if name in ("PortableState", "load_state", "save_state"):
-        from lion_ports import state
-
-        return getattr(state, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any
-
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any
 
 from lion_ports.errors import StateError
-from lion_ports.tensors import from_bytes, to_bytes
 
-Array = NDArray[Any]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# NumPy is imported when a file is written or read, so that --help answers at once.
 
 FORMAT = "lion-ports-state"
 VERSION = (1, 1)
@@ -57,10 +57,10 @@ class PortableState:
     lion_ports.errors.StateError: the state has no momentum of 'w'
     """
 
-    parameters: Mapping[str, Array]
-    momentum: Mapping[str, Array]
-    average: Mapping[str, Array] = field(default_factory=dict)
-    gradient_sum: Mapping[str, Array] = field(default_factory=dict)
+    parameters: "Mapping[str, NDArray[Any]]"
+    momentum: "Mapping[str, NDArray[Any]]"
+    average: "Mapping[str, NDArray[Any]]" = field(default_factory=dict)
+    gradient_sum: "Mapping[str, NDArray[Any]]" = field(default_factory=dict)
     seen: Mapping[str, int] = field(default_factory=dict)
     count: int = 0
     skipped: int = 0
@@ -100,6 +100,8 @@ def save_state(path: str | os.PathLike[str], state: PortableState) -> None:
     Raises:
         OSError: the disk does not take it; what was at ``path`` is then still there.
     """
+    from lion_ports.tensors import to_bytes
+
     tensors = {f"{kind}/{n}": a for kind in _TENSORS for n, a in getattr(state, kind).items()}
     record = {f.name: getattr(state, f.name) for f in fields(state) if f.name not in _TENSORS}
     record = {name: dict(v) if isinstance(v, Mapping) else v for name, v in record.items()}
@@ -128,6 +130,8 @@ def load_state(path: str | os.PathLike[str]) -> PortableState:
         StateError: there is no such file, or it is damaged, foreign, or of a newer version; the
             message says which.
     """
+    from lion_ports.tensors import from_bytes
+
     try:
         return _state(*from_bytes(Path(path).read_bytes()))
     except OSError as error:
@@ -136,7 +140,7 @@ def load_state(path: str | os.PathLike[str]) -> PortableState:
         raise StateError(f"the state {path} cannot be used: {error}") from None
 
 
-def _state(tensors: dict[str, Array], metadata: dict[str, str]) -> PortableState:
+def _state(tensors: "dict[str, NDArray[Any]]", metadata: dict[str, str]) -> PortableState:
     if metadata.get("format") != FORMAT:
         raise StateError("it is a safetensors file of another program")
     try:
