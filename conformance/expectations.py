@@ -51,12 +51,14 @@ def with_expectation(result: Result, expectation: Expectation | None) -> Result:
     """
     if expectation is None:
         return result
-    outcome = result.outcome
+    outcome, detail = result.outcome, result.detail
     if expectation.kind == "xfail" and outcome == expectation.outcome:
         outcome = "XFAIL"
     elif expectation.kind == "xfail" and outcome in PASSED:
+        detail = f"it passed ({outcome}): take it out of the file of --expect"
         outcome = "XPASS"
-    return replace(result, outcome=outcome, reason=expectation.reason, link=expectation.link)
+    reason, link = expectation.reason, expectation.link
+    return replace(result, outcome=outcome, detail=detail, reason=reason, link=link)
 
 
 def load(path: Path) -> dict[str, dict[str, Expectation]]:

@@ -98,6 +98,7 @@ def test_one_that_passes_fails_the_run(run):
     done, found = run("Mine", FAILS.replace("Wrong", "Mine"), ONE, MORE)
     assert done.returncode == 1
     assert found[MORE]["outcome"] == "XPASS"
+    assert found[MORE]["detail"] == "it passed (EXACT): take it out of the file of --expect"
 
 
 def test_expectations_are_those_of_one_implementation(run):
