@@ -16,7 +16,8 @@ _ADVICE = (
 
 def refuse_foreign_state(state_dict: Mapping[str, Any]) -> None:
     """Raise a StateError if a state dict is not a Lion's: it would be taken for another's."""
-    if lost := [name for name in ("state", "param_groups") if name not in state_dict]:
+    kinds = {"state": Mapping, "param_groups": list}
+    if lost := [name for name, kind in kinds.items() if not isinstance(state_dict.get(name), kind)]:
         raise StateError(f"this is no optimizer's state: it has no {lost[0]!r}")
     states = list(state_dict["state"].values())
     if found := _foreign(states):
@@ -44,8 +45,8 @@ def refuse_foreign_optimizer(optimizer: torch.optim.Optimizer) -> None:
         found = "" if named and not eps else "no state yet, and neither name nor settings of one"
     if found:
         raise StateError(
-            f"{type(optimizer).__name__} is no Lion, it has {found}; give an optimizer "
-            "that keeps a momentum, exp_avg, and nothing else"
+            f"{type(optimizer).__module__}.{type(optimizer).__name__} is no Lion that keeps its "
+            f"momentum as exp_avg, and nothing else: it has {found}"
         )
 
 

@@ -163,7 +163,8 @@ def test_a_dynamic_loss_scale_is_left_where_there_is_none(parameter):
 
 
 def test_what_is_no_state_is_refused(parameter, bits):
-    refused(StateError, "it has no 'state'", Lion([parameter(1.0)]), {"model": 1}, bits)
+    for state in ({"model": 1}, {"state": [], "param_groups": []}):
+        refused(StateError, "it has no 'state'", Lion([parameter(1.0)]), state, bits)
 
 
 def test_a_setting_out_of_range_is_refused_before_anything_changes(parameter, bits):
