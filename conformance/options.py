@@ -7,7 +7,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from lion_ports.config import LionConfig
 from lion_ports.conformance.cases import CASES
 from lion_ports.conformance.execution import PASSED, Level
-from lion_ports.conformance.runner import Report, run
+from lion_ports.conformance.runner import Report, cores, run
 from lion_ports.conformance.trial import Case, Trial
 
 # Settings that every Lion has, as numbers.
@@ -47,7 +47,7 @@ def offered(
     """A report on each implementation over the cases of these options."""
     ids = {case.id for option in options for case in option.cases}
     cases = [case for case in CASES.values() if case.id in ids]
-    return {impl: run(impl, cases, level, on_result=on_result) for impl in impls}
+    return {impl: run(impl, cases, level, jobs=cores(), on_result=on_result) for impl in impls}
 
 
 def verdict(option: Option, report: Report) -> str:
