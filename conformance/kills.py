@@ -77,13 +77,17 @@ def _same(a: Mapping[str, Array], b: Mapping[str, Array]) -> bool:
 def page(matrix: Matrix) -> str:
     """The matrix as a page of Markdown."""
     rows = [
-        f"| `{name}` | {MUTANTS[name].sentence} | {len(kills)} "
+        f"| `{name}` | {_cell(MUTANTS[name].sentence)} | {len(kills)} "
         f"| {sum(kill.named for kill in kills)} | {patterns([kill.case for kill in kills])} |"
         for name, kills in matrix.items()
     ]
     return _HEAD.format(mutants=len(matrix), cases=len(CASES), controls=len(CONTROLS)) + "".join(
         row + "\n" for row in rows
     )
+
+
+def _cell(sentence: str) -> str:
+    return sentence.replace("|", r"\|")
 
 
 _HEAD = """\

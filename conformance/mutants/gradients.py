@@ -77,8 +77,17 @@ def _last(params: Any, grads: Any, state: State, config: LionConfig) -> Any:
 
 
 def _narrow_sums(params: Any, grads: Any, state: State, config: LionConfig) -> Any:
-    sums = {n: a.astype(params[n].dtype).astype(a.dtype) for n, a in state.gradient_sum.items()}
-    return grads, config, state._replace(gradient_sum=sums)
+    """Each sum is rounded, the last one too, and goes on as if it were the gradient."""
+    if config.gradient_accumulation_steps == 1 or config.loss_scale is not None:
+        return grads, config, state
+    sums, given = dict(state.gradient_sum), dict(grads)
+    for name, g in grads.items():
+        if g is not None and not np.iscomplexobj(g):
+            dtype = reference.compute_dtype(params[name].dtype)
+            total = sums.get(name, dtype(0)) + g.astype(dtype)
+            given[name] = np.asarray(total).astype(params[name].dtype).astype(dtype)
+            sums[name] = np.zeros_like(given[name])
+    return given, config, state._replace(gradient_sum=sums)
 
 
 def _clipped_first(params: Any, grads: Any, state: State, config: LionConfig) -> Any:

@@ -18,7 +18,7 @@ from lion_ports.conformance.runner import run
 PAGE = (Path(__file__).parents[2] / "docs" / "divergences.md").read_text()
 SECTION = re.compile(r"^### `(.+?)` of (\S+) (\S+).*?\n(.*?)(?=^### |\Z)", re.MULTILINE | re.DOTALL)
 DIVERGENCE = re.compile(
-    r"^    ([^\n]*lion-conformance run [^\n]+)\n\nFails: (.+?)\.(?: Behaves as:\s(.+?)\.)?\n\n",
+    r"^    ([^\n]*lion-conformance run [^\n]+)\n\nFails: (.+?)\.(?:\sBehaves as:\s(.+?)\.)?\n\n",
     re.MULTILINE | re.DOTALL,
 )
 

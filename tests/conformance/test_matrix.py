@@ -1,0 +1,164 @@
+"""The matrix over all implementations, the kill matrix, and the pages that publish both."""
+
+import json
+import os
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from lion_ports.cli.conformance import main
+from lion_ports.conformance import kills, matrix
+from lion_ports.conformance.cases import CASES, select
+from lion_ports.conformance.mutants import CONTROLS, MUTANTS
+from lion_ports.conformance.peers import PEERS, Peer
+from lion_ports.conformance.trial import generator
+
+DOCS = Path(__file__).parents[2] / "docs"
+BASIC = select(("basic-first-step", "basic-decay"))
+
+
+def rows(**arguments):
+    return list(matrix.entries(BASIC, "faithful", **{"ours": (), "peers": (), **arguments}))
+
+
+def test_an_implementation_has_a_report():
+    [entry] = rows(ours=["numpy"])
+    assert entry.peer.package == "lion-ports"
+    assert [result.outcome for result in entry.report.cases] == ["EXACT", "EXACT"]
+
+
+def test_a_package_that_is_not_installed_says_so():
+    [entry] = rows(peers=[Peer("no-such-lion", "torch:no_such_lion:Lion")])
+    assert (entry.report, entry.absent) == (None, "no-such-lion is not installed")
+
+
+def test_what_cannot_be_imported_says_why():
+    [entry] = rows(peers=[Peer("numpy", "python:numpy:NoSuchLion")])
+    assert entry.report is None
+    assert "has no class or function 'NoSuchLion'" in entry.absent
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    (tmp_path / "broken_lion.py").write_text(
+        "import os\n\n\ndef make():\n    raise RuntimeError('needs ' + os.environ['LION_NEEDS'])\n"
+    )
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("home")
+def test_what_cannot_be_constructed_is_absent_and_breaks_no_rule():
+    peer = Peer("numpy", "python:broken_lion:make", environment={"LION_NEEDS": "a GPU"})
+    [entry] = rows(peers=[peer])
+    assert entry.report is None
+    assert "RuntimeError: needs a GPU" in entry.absent
+    assert "LION_NEEDS" not in os.environ
+
+
+def test_environment_variables_are_put_back(monkeypatch):
+    monkeypatch.setenv("LION_A", "before")
+    monkeypatch.delenv("LION_B", raising=False)
+    with matrix.environment({"LION_A": "within", "LION_B": "within"}):
+        assert (os.environ["LION_A"], os.environ["LION_B"]) == ("within", "within")
+    assert os.environ["LION_A"] == "before"
+    assert "LION_B" not in os.environ
+
+
+def test_the_command_of_a_peer_is_one_of_a_shell():
+    peer = Peer("p", "torch:p:Lion", {"plain": True}, {"lr": "rate"}, {"KERAS_BACKEND": "jax"})
+    assert shlex.split(peer.command) == [
+        "KERAS_BACKEND=jax", "lion-conformance", "run", "--impl", "torch:p:Lion",
+        "--kwarg", "plain=True", "--rename", "lr=rate",
+    ]  # fmt: skip
+
+
+def test_peers_are_listed_once():
+    assert len({peer.command for peer in PEERS}) == len(PEERS)
+
+
+def test_the_command_prints_a_row_each_and_writes_the_report(tmp_path):
+    path = tmp_path / "matrix.json"
+    words = ["matrix", "--case", "basic-first-step", "--package", "lion-ports", "--json", str(path)]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0, done.output
+    report = json.loads(path.read_text())
+    assert [entry["name"] for entry in report["implementations"]][:2] == ["numpy", "torch"]
+    assert done.output.count("conforms") == len(report["implementations"])
+
+
+def test_an_unknown_package_is_answered_with_those_that_are_known():
+    done = CliRunner().invoke(main, ["matrix", "--package", "lion-torch"])
+    assert done.exit_code == 2
+    assert "lion-pytorch" in done.output
+
+
+# The kill matrix.
+
+KILL_PAGE = (DOCS / "kill-matrix.md").read_text()
+KILLS = {
+    name: (sentence.replace(r"\|", "|"), int(count), int(named), re.findall(r"`(.+?)`", cases))
+    for name, sentence, count, named, cases in re.findall(
+        r"^\| `(.+?)` \| (.+) \| (\d+) \| (\d+) \| (.*) \|$", KILL_PAGE, re.MULTILINE
+    )
+}
+
+
+def expanded(name):
+    return [case.id for case in select(tuple(KILLS[name][3]))]
+
+
+def test_the_page_has_every_mutant_and_its_count():
+    assert {name: row[0] for name, row in KILLS.items()} == {
+        name: mutant.sentence for name, mutant in MUTANTS.items()
+    }
+    assert f"{len(MUTANTS)} mutants" in KILL_PAGE
+    assert f"the {len(CASES)} cases" in KILL_PAGE
+    for name, (_, count, named, _) in KILLS.items():
+        assert len(expanded(name)) == count
+        assert named <= count
+
+
+def test_every_mutant_fails_two_cases_at_least_and_is_named():
+    assert [name for name, (_, count, named, _) in KILLS.items() if count < 2 or not named] == []
+
+
+def test_the_page_agrees_with_what_cases_claim():
+    for case in CASES.values():
+        for name in case.catches:
+            assert case.id in expanded(name)
+
+
+SHORT = [case for case in CASES.values() if case.category not in ("errors", "long", "recorded")]
+SAMPLE = [SHORT[i] for i in generator(5).permutation(len(SHORT))[:6]]
+
+
+@pytest.mark.parametrize("case", SAMPLE, ids=lambda case: case.id)
+def test_the_page_is_what_the_command_makes_of_a_case(case):
+    found = kills.kill_matrix([case])
+    assert {name for name, made in found.items() if made} == {
+        name for name in MUTANTS if case.id in expanded(name)
+    }
+
+
+@pytest.mark.slow
+def test_the_page_is_what_the_command_makes():
+    assert kills.page(kills.kill_matrix(list(CASES.values()))) == KILL_PAGE
+
+
+def test_the_command_fails_where_a_mutant_survives():
+    done = CliRunner().invoke(main, ["mutants", "--case", "basic-first-step"])
+    assert done.exit_code == 1
+    assert re.search(r"^no-op +failed by +1, named in +1", done.output, re.MULTILINE)
+
+
+def test_a_whole_category_is_one_pattern():
+    whole = [case.id for case in CASES.values() if case.category == "basic"]
+    assert kills.patterns([*whole, "decay-alone"]) == "`basic-*`, `decay-alone`"
+    assert kills.patterns(whole[1:]).count("`") == 2 * (len(whole) - 1)
+
+
+def test_the_controls_are_the_last_rows():
+    assert list(KILLS)[-len(CONTROLS) :] == list(CONTROLS)
