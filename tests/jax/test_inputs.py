@@ -150,7 +150,7 @@ def test_bools_of_arrays_are_bools(arrays, assert_same):
         ([0.1], "^lr = "),
         (jnp.ones(2), r"^lr has shape \(2,\)"),
         (1j, "^lr = 1j is not"),
-        (lambda count: 0.1, "^lr is a function, where a number"),
+        (abs, "^lr is a function, where a number"),
     ],
     ids=str,
 )

@@ -33,7 +33,7 @@ def refused(optimizer, words, error=ConfigError, do=None):
         ({"lr": -1}, "lr = -1 is not"),
         ({"lr": "0.1"}, "lr = '0.1' is not"),
         ({"lr": None}, "lr = None is not"),
-        ({"lr": lambda step: 0.1}, "lr = .* is a function in a group"),
+        ({"lr": abs}, "lr = .* is a function in a group"),
         ({"lr": torch.tensor(-1.0)}, "lr = tensor"),
         ({"lr": torch.tensor([1.0, 2.0])}, "lr has shape"),
         ({"weight_decay": float("nan")}, "weight_decay = nan"),
