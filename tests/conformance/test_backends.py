@@ -7,8 +7,26 @@ from lion_ports.conformance.cases import CASES, select
 from lion_ports.conformance.execution import UNSUPPORTED
 from lion_ports.conformance.runner import run
 
-# Every dtype, NaN and infinity, decay, and each option, in streams of a few steps.
-SAMPLE = ("basic-decay", "sign-critical-*", "dtype-*", "nonfinite-*", "option-*", "state-*")
+# Every dtype, NaN and infinity, decay, and each kind of option, in streams of a few steps.
+SAMPLE = (
+    "basic-decay",
+    "sign-critical-tie",
+    "dtype-*float*-heavy-tailed",
+    "dtype-complex64",
+    "nonfinite-*",
+    "option-momentum-float32-of-bfloat16",
+    "option-decay-*",
+    "option-nonfinite-skip",
+    "option-cautious-both",
+    "option-clip",
+    "option-l2-exact",
+    "option-loss-scale-dynamic",
+    "option-accumulate-missing",
+    "option-clipvalue",
+    "option-global-clipnorm-exact",
+    "option-ema-overwrite-bfloat16",
+    "state-*-options",
+)
 
 # What a way to run leaves out, and the framework's reason for it.
 ABSENT = {
@@ -16,10 +34,11 @@ ABSENT = {
     "torch+compile": {
         "dtype-bfloat16-gradient-float32",
         "dtype-float32-gradient-bfloat16",
+        "dtype-float16-gradient-float32",
         "dtype-float64-gradient-float32",
     },
     # a compiled function of MLX cannot look at a value
-    "mlx+compile": {"option-nonfinite-raise"},
+    "mlx+compile": {"option-nonfinite-raise", "option-nonfinite-raise-first"},
     # an optax transform adds to parameters, and replaces none
     "jax+optax": {"option-ema-overwrite", "option-ema-overwrite-bfloat16"},
 }

@@ -145,7 +145,13 @@ def alive(pid):
 def test_an_interrupt_ends_all_workers(folder):
     command = [*COMMAND, "run", "--impl", "python:mine:Hanging", *PATTERNS, "--jobs", "2"]
     process = subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # What runs in the background of a shell begins with interrupts ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
     while len(workers := list(folder.glob("pid-*"))) < 2:
