@@ -15,7 +15,8 @@ OPTIONS = {
     "train": [
         "--backend --batch-size --betas --clip --compile --config --data --device --dry-run",
         "--dtype --eval-every --help --lr --nonfinite --optimizer --out --preset --quiet",
-        "--record-gradients --save-every --schedule --seed --sequence --set --steps --version --warmup --weight-decay",
+        "--record-gradients --save-every --schedule --seed --sequence --set --steps --version",
+        "--warmup --weight-decay",
     ],
     "resume": ["--backend --device --quiet --steps"],
     "sample": ["--backend --bytes --prompt --seed --temperature"],
