@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lion_ports.conformance.cases import CASES
-from lion_ports.conformance.trial import Case, Step, Trial
+from lion_ports.conformance.trial import Case, Step
 from lion_ports.conformance.vectors import philox
 from lion_ports.conformance.vectors.encoding import array, as_text, encode
 from lion_ports.conformance.vectors.publishing import PUBLISHED, compare, mint
@@ -104,7 +104,7 @@ def test_check_says_what_differs(copy):
 def test_check_finds_a_suite_that_has_moved_on(copy, monkeypatch):
     case = CASES["basic-decay"]
     trial = case.build()
-    other = Trial(trial.params, [*trial.steps[:-1], Step(trial.steps[-1].grads, 0.5)], trial.config)
+    other = replace(trial, steps=[*trial.steps[:-1], Step(trial.steps[-1].grads, 0.5)])
     monkeypatch.setitem(CASES, case.id, Case(case.id, case.rule, case.reason, lambda: other))
     monkeypatch.setitem(CASES, "basic-newer", Case("basic-newer", "L-001", "New.", lambda: trial))
     differences, newer = compare(copy)
