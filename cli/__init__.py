@@ -14,6 +14,11 @@ def conformance() -> None:
     _run("lion_ports.cli.conformance", extra="conformance")
 
 
+def bench() -> None:
+    """Run ``lion-bench``."""
+    _run("lion_ports.cli.bench", extra="bench")
+
+
 def _run(module: str, extra: str) -> None:
     """Call ``main`` of ``module``; without the extra that it needs, say which one and exit 2."""
     try:
