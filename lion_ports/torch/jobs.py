@@ -38,6 +38,14 @@ class Job(NamedTuple):
     settings: Settings
 
 
+class Update(NamedTuple):
+    """What one update works on, in place: real floating tensors of one shape and any dtypes."""
+
+    x: Tensor
+    g: Tensor
+    m: Tensor
+
+
 def settings_of(group: Group, unscale: float | Tensor | None, *, as_tensors: bool) -> Settings:
     """The settings of a group for the update that comes next.
 
