@@ -13,7 +13,8 @@ from lion_ports import checks
 from lion_ports.errors import ConfigError
 
 Decay = Literal["coupled", "independent"]
-MomentumDtype = Literal["float32", "bfloat16"]
+MomentumDtype = Literal["float32", "bfloat16", "int8"]
+CorrectionBits = Literal[8, 16]
 Nonfinite = Literal["propagate", "skip", "raise"]
 Nonlinearity = Literal["sign", "tanh", "clip", "l2"]
 # A number, a scalar array of any framework, or a schedule step -> value.
@@ -74,7 +75,10 @@ class LionConfig:
             so that ``wd`` is the share of a parameter lost per step at the peak (L-017).
         lr_peak: what ``decay="independent"`` divides by; None: ``lr``, unless it is a schedule.
         momentum_dtype: storage of ``m``: None (the parameter's dtype), ``"float32"`` or
-            ``"bfloat16"`` (the paper's choice, section 4), or a framework's own such dtype (L-016).
+            ``"bfloat16"`` (the paper's choice, section 4), or a framework's own such dtype (L-016);
+            or ``"int8"``, with a scale for every 128 elements (L-031).
+        correction_bits: keep 8 or 16 bits beside each bfloat16 parameter that it lacks of a
+            float32, so that no step and no decay is lost (L-032).
         maximize: ascend instead of descend (L-018).
         nonfinite: what a NaN or infinite gradient does: ``"propagate"``, ``"skip"`` the whole step
             and count it, or ``"raise"`` before anything moves (L-019).
@@ -106,6 +110,7 @@ class LionConfig:
     decay: Decay = "coupled"
     lr_peak: float | None = None
     momentum_dtype: MomentumDtype | None = None
+    correction_bits: CorrectionBits | None = None
     maximize: bool = False
     nonfinite: Nonfinite = "propagate"
     cautious: bool = False
@@ -128,6 +133,7 @@ class LionConfig:
         choices = {
             "decay": get_args(Decay),
             "momentum_dtype": (None, *get_args(MomentumDtype)),
+            "correction_bits": (None, *get_args(CorrectionBits)),
             "nonfinite": get_args(Nonfinite),
             "nonlinearity": get_args(Nonlinearity),
             **dict.fromkeys(flags, (False, True)),

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -17,10 +18,17 @@ if TYPE_CHECKING:
 # NumPy is imported when a file is written or read, so that --help answers at once.
 
 FORMAT = "lion-ports-state"
-VERSION = (1, 1)
+VERSION = (1, 2)
 """The specification's version, which is the file's: a higher second number is newer."""
 
-_TENSORS = ("parameters", "momentum", "average", "gradient_sum")
+_TENSORS = (
+    "parameters",
+    "momentum",
+    "momentum_scale",
+    "correction",
+    "average",
+    "gradient_sum",
+)
 
 
 @dataclass(frozen=True)
@@ -33,6 +41,8 @@ class PortableState:
     Args:
         parameters: any shapes and floating or complex dtypes.
         momentum: one beside every parameter, in the dtype that it is stored in (L-016).
+        momentum_scale: of each int8 momentum, one bfloat16 for every 128 elements (L-031).
+        correction: of each bfloat16 parameter that has one, int8 or int16 (L-032).
         average: moving averages, in the compute dtype (L-029).
         gradient_sum: sums over micro-steps, in the compute dtype, by parameter that had a gradient
             in this window (L-025).
@@ -59,6 +69,8 @@ class PortableState:
 
     parameters: "Mapping[str, NDArray[Any]]"
     momentum: "Mapping[str, NDArray[Any]]"
+    momentum_scale: "Mapping[str, NDArray[Any]]" = field(default_factory=dict)
+    correction: "Mapping[str, NDArray[Any]]" = field(default_factory=dict)
     average: "Mapping[str, NDArray[Any]]" = field(default_factory=dict)
     gradient_sum: "Mapping[str, NDArray[Any]]" = field(default_factory=dict)
     seen: Mapping[str, int] = field(default_factory=dict)
@@ -74,12 +86,22 @@ class PortableState:
             for name, array in getattr(self, kind).items():
                 if name not in self.parameters:
                     raise StateError(f"the state has {kind} of {name!r}, which is no parameter")
-                if array.shape != (due := self.parameters[name].shape):
+                due = self.parameters[name].shape
+                if kind == "momentum_scale":
+                    due = (-(-math.prod(due) // 128),)
+                if array.shape != due:
                     raise StateError(
-                        f"the {kind} of {name!r} has shape {array.shape}, its parameter {due}"
+                        f"the {kind} of {name!r} has shape {array.shape}, and {due} belongs beside "
+                        "its parameter"
                     )
         if lost := [name for name in self.parameters if name not in self.momentum]:
             raise StateError(f"the state has no momentum of {lost[0]!r}")
+        small = {name for name, m in self.momentum.items() if m.dtype.name == "int8"}
+        if odd := sorted(small ^ self.momentum_scale.keys()):
+            raise StateError(
+                f"the momentum of {odd[0]!r} is {self.momentum[odd[0]].dtype}, and an int8 momentum "
+                "has a momentum_scale, no other has"
+            )
         if self.seen.keys() != self.gradient_sum.keys():
             raise StateError("the state has gradient sums without their counts, or the other way")
         for name in ("count", "skipped", "micro", "good_steps"):

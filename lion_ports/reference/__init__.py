@@ -2,8 +2,8 @@
 
 Arrays may be float64, float32, float16, complex128, complex64 or ``ml_dtypes.bfloat16``. Nothing
 here writes to its inputs; results are new arrays. In the order of a step: ``gradients`` (what is
-done to them first), ``update`` (Lion itself), ``optimizer`` (the state around it); ``arithmetic``
-is what all of them compute with.
+done to them first), ``update`` (Lion itself), ``storage`` (what is kept in fewer bits),
+``optimizer`` (the state around it); ``arithmetic`` is what all of them compute with.
 """
 
 from lion_ports.reference.arithmetic import (
@@ -18,10 +18,12 @@ from lion_ports.reference.arithmetic import (
 from lion_ports.reference.gradients import clipped, effective_gradients
 from lion_ports.reference.optimizer import averaged, init, step
 from lion_ports.reference.state import State, export_state, import_state
+from lion_ports.reference.storage import BLOCK, decode, dither, encode, join, split
 from lion_ports.reference.update import average, cautious, direction, lion_update
 
 __all__ = [
     "BFLOAT16",
+    "BLOCK",
     "State",
     "as_complex",
     "as_reals",
@@ -30,14 +32,19 @@ __all__ = [
     "cautious",
     "clipped",
     "compute_dtype",
+    "decode",
     "direction",
+    "dither",
     "effective_gradients",
+    "encode",
     "export_state",
     "import_state",
     "init",
+    "join",
     "lion_update",
     "narrow",
     "sign",
+    "split",
     "step",
     "widen",
 ]

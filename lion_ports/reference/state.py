@@ -18,6 +18,8 @@ class State(NamedTuple):
         count: updates done.
         skipped: steps left out (L-019).
         momentum: by parameter.
+        momentum_scale: of each that is in 8 bits (L-031).
+        correction: of each parameter that has one (L-032).
         micro: micro-steps since the last update (L-025).
         gradient_sum: of these, in the compute dtype, by parameter that had a gradient.
         seen: how many gradients are in each sum.
@@ -30,6 +32,8 @@ class State(NamedTuple):
     count: int  # type: ignore[assignment]  # a field named like a method of tuple, as in optax
     skipped: int
     momentum: Mapping[str, Array]
+    momentum_scale: Mapping[str, Array] = NONE
+    correction: Mapping[str, Array] = NONE
     micro: int = 0
     gradient_sum: Mapping[str, Array] = NONE
     seen: Mapping[str, int] = NONE
@@ -62,4 +66,15 @@ def import_state(state: PortableState) -> tuple[dict[str, Array], State]:
     return dict(state.parameters), State(momentum=state.momentum, lr_peak=peak, **same)
 
 
-_SAME = ("count", "skipped", "micro", "gradient_sum", "seen", "average", "loss_scale", "good_steps")
+_SAME = (
+    "momentum_scale",
+    "correction",
+    "count",
+    "skipped",
+    "micro",
+    "gradient_sum",
+    "seen",
+    "average",
+    "loss_scale",
+    "good_steps",
+)
