@@ -27,6 +27,7 @@ class Before(NamedTuple):
     """A parameter before a step, as reals: itself, its momentum and average, and their errors.
 
     The errors are 0 where the implementation shows the array, and arrays where it hides it.
+    ``whole`` is the parameter with its correction, which is always hidden (L-032).
     """
 
     x: Array
@@ -34,6 +35,8 @@ class Before(NamedTuple):
     m_error: Any = 0.0
     average: Array | None = None
     average_error: Any = 0.0
+    whole: Array | None = None
+    whole_error: Any = 0.0
 
 
 class StepBound:
@@ -41,7 +44,7 @@ class StepBound:
 
     def __init__(
         self, trial: Trial, scalars: Scalars, before: Before, due: Effective, momentum_dtype: Any,
-        *, overwrite: bool = False, flush: bool = False,
+        *, updates: int = 0, coded: bool = False, overwrite: bool = False, flush: bool = False,
     ) -> None:  # fmt: skip
         self._rule, self._decay = trial.config.rule, trial.config.ema_decay or 0.0
         self._compute = reference.compute_dtype(before.x.dtype)
@@ -57,7 +60,11 @@ class StepBound:
         self._wd = wide(scalars.wd) / (1 if scalars.lr_peak is None else wide(scalars.lr_peak))
 
         with np.errstate(all="ignore"):
-            self._x = before.x.astype(wide)
+            self._x = (before.x if before.whole is None else before.whole).astype(wide)
+            self._x_error, self._lost = before.whole_error, 0.0
+            if before.whole is not None and trial.config.correction_bits == 8:
+                self._lost = 2.0**-15  # at most a unit of what is kept of the parameter
+            self._code, self._updates = coded, updates
             self._g = due.g.astype(self._compute).astype(wide)
             self._g_error = due.error
             self._m, self._m_off = before.m.astype(wide), before.m_error
@@ -88,18 +95,37 @@ class StepBound:
         slack = self._m_slack + self._b2 * m_error
         self._m_low = self._stored(self.m_center - slack, self._m_dtype)
         self._m_high = self._stored(self.m_center + slack, self._m_dtype)
+        if self._code:
+            self._m_low, self._m_high = self._coded(self._m_low, self._m_high)
+
+    def _coded(self, low: Array, high: Array) -> tuple[Array, Array]:
+        """Between two momenta, in the code of L-031, which keeps their order.
+
+        A scale that is another one moves the smallest values alone, by less than the largest/2^14.
+        """
+        ends = [reference.decode(*reference.encode(m, self._updates)) for m in (low, high)]
+        size = np.maximum(np.abs(low), np.abs(high)).astype(np.float64)
+        most = np.max(size, initial=0, where=np.isfinite(size))
+        slack = most * 2.0**-14 + 2.0**-125
+        first, last = ends[0].astype(np.float64) - slack, ends[1].astype(np.float64) + slack
+        least = 2.0**-126  # no sign is lost
+        first = np.where(low > self._tiny, np.maximum(first, least), first)
+        return first, np.where(high < -self._tiny, np.minimum(last, -least), last)
 
     def _bound_parameter(self) -> None:
         size = np.abs(self._x)
         self._x_range: dict[int, tuple[Array, Array]] = {}
+        self._whole_range: dict[int, tuple[Array, Array]] = {}
         for s, branch in self._branches.items():
             # L-023: a branch decays or does not, for its direction has one sign.
             wd = np.where(s * self._x > 0, self._wd, 0) if self._rule.cautious_decay else self._wd
             largest = np.maximum(1, np.maximum(np.abs(branch.low), np.abs(branch.high)))
             slack = K_MOVE * self._u * (size + self._lr * (largest + wd * size))
             slack = slack + np.where((size > 0) | (self._lr > 0), K_MOVE * self._tiny, 0.0)
+            slack = slack + self._x_error * (1 + self._lr * self._wd) + self._lost * size
             low = self._x - self._lr * (branch.high + wd * self._x) - slack
             high = self._x - self._lr * (branch.low + wd * self._x) + slack
+            self._whole_range[s] = low, high
             self._x_range[s] = (
                 self._stored(low, self._x_dtype),
                 self._stored(high, self._x_dtype),
@@ -113,10 +139,11 @@ class StepBound:
         for s, (low, high) in self._x_range.items():
             ends = (
                 average_range(before.average, x.astype(self._x.dtype), self._decay, self._u)
-                for x in (low, high)
+                for x in (self._whole_range[s] if before.whole is not None else (low, high))
             )
             (lowest, _), (_, highest) = ends
             error = self._decay * before.average_error
+            self._whole_range[s] = lowest - error, highest + error
             self._x_range[s] = (
                 self._stored(lowest - error, self._x_dtype),
                 self._stored(highest + error, self._x_dtype),
@@ -157,6 +184,24 @@ class StepBound:
         """By direction, where it leads to the new parameter."""
         ranges = self._x_range.items()
         return {s: self._branches[s].may & (low <= x1) & (x1 <= high) for s, (low, high) in ranges}
+
+    @np.errstate(all="ignore")
+    def follow_parameter(self, x1: Array) -> tuple[Array, Array]:
+        """A parameter with its correction after the step that led to ``x1``: middle and error.
+
+        Of all that it may be, what explains ``x1`` and is rounded to it.
+        """
+        why = self._explaining(x1)
+        x1 = x1.astype(np.float64)
+        half = np.abs(x1) * 2.0**-8 + self._tiny
+        none, all_of_it = np.full(x1.shape, np.inf), np.any([*why.values()], axis=0)
+        low, high = none, -none
+        for s, (lowest, highest) in self._whole_range.items():
+            low = np.where(why[s], np.minimum(low, lowest), low)
+            high = np.where(why[s], np.maximum(high, highest), high)
+        low = np.where(all_of_it, np.maximum(low, x1 - half), x1)
+        high = np.where(all_of_it, np.minimum(high, x1 + half), x1)
+        return (low + high) / 2, np.maximum(high - low, 0) / 2
 
     @np.errstate(all="ignore")
     def follow_momentum(self, x1: Array, loss: float) -> tuple[Array, Array]:

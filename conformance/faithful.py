@@ -37,7 +37,10 @@ class _Faithful:
         self._trial, self._observed, self._flush = trial, observed, flush
         self._loss = loss
         state = reference.init(trial.params, trial.config)
-        self._dtypes = {n: reals(m).dtype for n, m in state.momentum.items()}
+        momentum = {n: reference.load_momentum(state, n) for n in state.momentum}
+        self._dtypes = {n: reals(m).dtype for n, m in momentum.items()}
+        self._coded = state.momentum_scale.keys()
+        self._whole = {n: _Hidden(trial.params[n].astype(np.float64)) for n in state.correction}
         self._momentum = {n: _Hidden(np.zeros_like(reals(x))) for n, x in trial.params.items()}
         self._average = {n: _Hidden(reals(e)) for n, e in state.average.items()}
         self._lr_peak = state.lr_peak
@@ -84,6 +87,7 @@ class _Faithful:
             hidden_m.error,
             hidden_e.value if before.average is None else reals(before.average[name]),
             hidden_e.error,
+            *((whole.value, whole.error) if (whole := self._whole.get(name)) else ()),
         )
         every = config.ema_overwrite_every
         overwrite = every is not None and (self._updates + 1) % every == 0
@@ -91,6 +95,7 @@ class _Faithful:
         wd = decay_at(self._trial, self._updates, name)
         check = StepBound(
             self._trial, config.scalars(lr, wd, self._lr_peak), state, due, self._dtypes[name],
+            updates=self._updates, coded=name in self._coded,
             overwrite=overwrite, flush=self._flush,
         )  # fmt: skip
         count = int(np.sum(check.ambiguous))
@@ -103,6 +108,8 @@ class _Faithful:
             if came is not None and wrong.any():
                 at = first(wrong)
                 return self._found(what, i, name, at, allowed_at(at), came), count
+        if name in self._whole:
+            self._whole[name] = _Hidden(*check.follow_parameter(x1))
         if not m_seen:
             self._momentum[name] = _Hidden(*check.follow_momentum(x1, self._loss))
         finding = (
@@ -119,6 +126,12 @@ class _Faithful:
         x = x1.astype(np.float64)
         assert before.average is not None
         low, high = average_range(before.average.astype(np.float64), x, decay, u)
+        if name in self._whole:  # the average follows the parameter with its correction
+            whole = self._whole[name]
+            off = (
+                whole.error if overwrite else (1 - decay) * (np.abs(whole.value - x) + whole.error)
+            )
+            low, high = low - off, high + off
         if overwrite:  # the parameter is the average, rounded
             storage = ml_dtypes.finfo(x1.dtype)
             rounding = np.abs(x) * float(storage.eps) + float(storage.smallest_subnormal)

@@ -50,6 +50,10 @@ class Variant:
     averaging: Callable[..., Any] = reference.averaged
     # steps seen and updates done -> what a schedule of the decay is evaluated at
     decay_count: Callable[[int, int], int] = lambda seen, done: done
+    # a momentum and the count of updates -> codes and scales (L-031)
+    encode: Callable[..., Any] = reference.encode
+    # a parameter, bits and the count of updates -> parameter and correction (L-032)
+    split: Callable[..., Any] = reference.split
     # what an update keeps beside the momentum
     extra: dict[str, Any] = field(default_factory=dict)
 
@@ -81,16 +85,19 @@ class Variant:
         self.rates.append(lr)
         at = self.decay_count(self._seen - 1, self.state.count)
         wd = scheduled("weight_decay", self.config.weight_decay, at)
-        params, momentum = dict(self._params), dict(self.state.momentum)
+        params, state = dict(self._params), reference.copies(self.state)
         for name, g in due.items():
-            x, slot = params[name], self.slot(name, params[name])
+            slot = self.slot(name, params[name])
+            x = reference.load_parameter(params, state, name)
+            m = reference.load_momentum(state, slot)
             decays = self.mask is None or self.mask[name]
             rate = self.rate(self.rates)
             scalars = self.config.scalars(rate, wd, self.state.lr_peak, decays=decays)
             with np.errstate(all="ignore"):
-                new_x, new_m = self.update(self, name, x, g, momentum[slot], scalars)
-            params[name], momentum[slot] = np.asarray(new_x), np.asarray(new_m)
-        state = self.state._replace(momentum=momentum, count=self.state.count + 1)
+                new_x, new_m = (np.asarray(a) for a in self.update(self, name, x, g, m, scalars))
+            reference.store_parameter(params, state, name, new_x, state.count, self.split)
+            reference.store_momentum(state, slot, new_m, self.encode)
+        state = state._replace(count=state.count + 1)
         self._params, self.state = self.averaging(params, due, state, self.config)
 
     def params(self) -> dict[str, Array]:
@@ -98,8 +105,9 @@ class Variant:
         return dict(self._params)
 
     def momentum(self) -> dict[str, Array]:
-        """The momentum as stored, under the names of the parameters."""
-        return {n: self.state.momentum[self.slot(n, x)] for n, x in self._params.items()}
+        """The momentum that is stored, under the names of the parameters."""
+        slots = {n: self.slot(n, x) for n, x in self._params.items()}
+        return {n: reference.load_momentum(self.state, slot) for n, slot in slots.items()}
 
     def average(self) -> dict[str, Array] | None:
         """The averages, if there are any."""
@@ -111,14 +119,19 @@ class Variant:
         restored = {
             self.slot(n, params[n]): self.restore(params[n], m) for n, m in momentum.items()
         }
-        self.state = self.state._replace(momentum=restored)
+        self.state = reference.copies(self.state)
+        for slot, m in restored.items():
+            reference.store_momentum(self.state, slot, m)
 
     def export(self) -> PortableState:
         """The state as L-030 has it."""
-        return reference.export_state(self._params, self.state._replace(momentum=self.momentum()))
+        slots = {n: self.slot(n, x) for n, x in self._params.items()}
+        momentum = {n: self.state.momentum[slot] for n, slot in slots.items()}
+        return reference.export_state(self._params, self.state._replace(momentum=momentum))
 
     def adopt(self, state: PortableState) -> None:
         """Go on from such a state."""
         self._params, adopted = reference.import_state(state)
-        self.load(self._params, adopted.momentum)
-        self.state = adopted._replace(momentum=self.state.momentum)
+        self.load(self._params, {n: reference.load_momentum(adopted, n) for n in self._params})
+        small = self.state.momentum_scale
+        self.state = adopted._replace(momentum=self.state.momentum, momentum_scale=small)

@@ -46,7 +46,8 @@ def reference_run(trial: Trial, *, flush: bool = False) -> list[Snapshot]:
 
 
 def _snapshot(params: dict[str, Array], state: reference.State) -> Snapshot:
-    return Snapshot(params, dict(state.momentum), dict(state.average) or None)
+    momentum = {n: reference.load_momentum(state, n) for n in state.momentum}
+    return Snapshot(params, momentum, dict(state.average) or None)
 
 
 def is_open(trial: Trial) -> bool:

@@ -96,11 +96,18 @@ class PortableState:
                     )
         if lost := [name for name in self.parameters if name not in self.momentum]:
             raise StateError(f"the state has no momentum of {lost[0]!r}")
+        for name, c in self.correction.items():
+            beside = self.parameters[name].dtype.name
+            if c.dtype.name not in ("int8", "int16") or beside != "bfloat16":
+                raise StateError(
+                    f"the correction of {name!r} is {c.dtype} beside {beside}; it has to be int8 "
+                    "or int16 beside bfloat16"
+                )
         small = {name for name, m in self.momentum.items() if m.dtype.name == "int8"}
         if odd := sorted(small ^ self.momentum_scale.keys()):
             raise StateError(
-                f"the momentum of {odd[0]!r} is {self.momentum[odd[0]].dtype}, and an int8 momentum "
-                "has a momentum_scale, no other has"
+                f"the momentum of {odd[0]!r} is {self.momentum[odd[0]].dtype}, and an int8 one has "
+                "a momentum_scale, no other has"
             )
         if self.seen.keys() != self.gradient_sum.keys():
             raise StateError("the state has gradient sums without their counts, or the other way")

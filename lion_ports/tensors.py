@@ -1,4 +1,4 @@
-"""Named arrays as safetensors, in every dtype that a parameter may have, with their sha256."""
+"""Named arrays as safetensors, in every dtype that a state may have, with their sha256."""
 
 import hashlib
 import json
@@ -21,6 +21,8 @@ _DTYPES = {
     "F32": np.dtype(np.float32),
     "F64": np.dtype(np.float64),
     "C64": np.dtype(np.complex64),
+    "I8": np.dtype(np.int8),  # momentum and corrections
+    "I16": np.dtype(np.int16),
 }
 # The format has no complex128: such an array is stored as pairs under this mark.
 _PAIRS = "#pairs"
@@ -30,12 +32,12 @@ def to_bytes(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:
     """Arrays and text metadata as a safetensors file, whose header also has their sha256.
 
     Raises:
-        StateError: an array is of a dtype that no parameter has.
+        StateError: an array is of a dtype that no state has.
     """
     stored = {}
     for name, array in arrays.items():
         if array.dtype not in (*_DTYPES.values(), np.complex128):
-            raise StateError(f"{name} has the dtype {array.dtype}, which no parameter has")
+            raise StateError(f"{name} has the dtype {array.dtype}, which no state has")
         if array.dtype == np.complex128:
             name, array = name + _PAIRS, np.stack([array.real, array.imag], axis=-1)
         stored[name] = np.ascontiguousarray(array).reshape(array.shape)

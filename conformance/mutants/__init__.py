@@ -16,6 +16,7 @@ from lion_ports.conformance.mutants import (
     real_state,
     settings,
     sign,
+    small,
     steps,
 )
 from lion_ports.conformance.mutants.making import Mutant
@@ -37,6 +38,7 @@ MUTANTS: dict[str, Mutant] = {
     **directions.MUTANTS,
     **gradients.MUTANTS,
     **averages.MUTANTS,
+    **small.MUTANTS,
     **CONTROLS,
 }
 """Mutant by name, the controls last."""

@@ -18,7 +18,19 @@ from lion_ports.reference.arithmetic import (
 from lion_ports.reference.gradients import clipped, effective_gradients
 from lion_ports.reference.optimizer import averaged, init, step
 from lion_ports.reference.state import State, export_state, import_state
-from lion_ports.reference.storage import BLOCK, decode, dither, encode, join, split
+from lion_ports.reference.storage import (
+    BLOCK,
+    copies,
+    decode,
+    dither,
+    encode,
+    join,
+    load_momentum,
+    load_parameter,
+    split,
+    store_momentum,
+    store_parameter,
+)
 from lion_ports.reference.update import average, cautious, direction, lion_update
 
 __all__ = [
@@ -32,6 +44,7 @@ __all__ = [
     "cautious",
     "clipped",
     "compute_dtype",
+    "copies",
     "decode",
     "direction",
     "dither",
@@ -42,9 +55,13 @@ __all__ = [
     "init",
     "join",
     "lion_update",
+    "load_momentum",
+    "load_parameter",
     "narrow",
     "sign",
     "split",
     "step",
+    "store_momentum",
+    "store_parameter",
     "widen",
 ]

@@ -11,15 +11,19 @@ from lion_ports.reference.arithmetic import (
     BFLOAT16,
     Array,
     Arrays,
-    as_complex,
-    as_reals,
     compute_dtype,
-    narrow,
     widen,
 )
 from lion_ports.reference.gradients import effective_gradients
 from lion_ports.reference.state import NONE, State
-from lion_ports.reference.storage import decode, encode, join, split
+from lion_ports.reference.storage import (
+    copies,
+    encode,
+    load_momentum,
+    load_parameter,
+    store_momentum,
+    store_parameter,
+)
 from lion_ports.reference.update import average, lion_update
 
 
@@ -81,20 +85,14 @@ def step(
         return dict(params), state
     lr = scheduled("lr", config.lr, state.count) if lr is None else lr  # L-015
     wd = scheduled("weight_decay", config.weight_decay, state.count)
-    new_params, state = dict(params), _copies(state)
+    new_params, state = dict(params), copies(state)
     for name, g in due.items():
         decays = mask is None or mask[name]
         scalars = config.scalars(lr, wd, state.lr_peak, decays=decays)
-        x, m = lion_update(
-            _parameter(new_params, state, name),
-            g,
-            _momentum(state, name),
-            scalars,
-            config.rule,
-            flush=flush,
-        )
-        _store_parameter(new_params, state, name, x, state.count)
-        _store_momentum(state, name, m)
+        x, m = load_parameter(params, state, name), load_momentum(state, name)
+        x, m = lion_update(x, g, m, scalars, config.rule, flush=flush)
+        store_parameter(new_params, state, name, x, state.count)
+        store_momentum(state, name, m)
     state = state._replace(count=state.count + 1)
     return averaged(new_params, due, state, config, flush=flush)
 
@@ -110,14 +108,14 @@ def averaged(
     """Let the averages follow the parameters in ``updated``, and overwrite them in turn (L-029)."""
     if config.ema_decay is None:
         return params, state
-    params, state = dict(params), _copies(state)
+    params, state = dict(params), copies(state)
     overwrite = config.ema_overwrite_every and state.count % config.ema_overwrite_every == 0
     averages = dict(state.average)
     for n in updated:
-        x = _parameter(params, state, n)
+        x = load_parameter(params, state, n)
         averages[n] = average(averages[n], x, config.ema_decay, flush=flush)
         if overwrite:
-            _store_parameter(params, state, n, averages[n], state.count - 1)
+            store_parameter(params, state, n, averages[n], state.count - 1)
     return params, state._replace(average=averages)
 
 
@@ -131,44 +129,3 @@ def _storage(dtype: np.dtype[Any], config: LionConfig) -> DTypeLike:
 def _copied(x: Array) -> Array:
     """A copy of a parameter in its compute dtype."""
     return x.copy() if x.dtype.kind == "c" else widen(x, compute_dtype(x.dtype)).copy()
-
-
-def _copies(state: State) -> State:
-    """The state with mappings that may be written to."""
-    names = ("momentum", "momentum_scale", "correction")
-    return state._replace(**{name: dict(getattr(state, name)) for name in names})
-
-
-def _parameter(params: Arrays, state: State, name: str) -> Array:
-    """A parameter, with its correction if it has one (L-032)."""
-    x = params[name]
-    return join(x, state.correction[name]) if name in state.correction else x
-
-
-def _momentum(state: State, name: str) -> Array:
-    """A momentum, in float32 if it is kept in 8 bits (L-031)."""
-    m = state.momentum[name]
-    return decode(m, state.momentum_scale[name]) if name in state.momentum_scale else m
-
-
-def _store_parameter(params: dict[str, Array], state: State, name: str, x: Array, n: int) -> None:
-    """Put a parameter back in its dtype, with its correction, after ``n`` updates (L-008, L-032)."""
-    corrections: Any = state.correction
-    dtype = params[name].dtype
-    if name in corrections:
-        bits = 8 * corrections[name].itemsize
-        params[name], corrections[name] = split(x, bits, n)
-    elif dtype.kind == "c":
-        params[name] = as_complex(narrow(as_reals(x), params[name].real.dtype))
-    else:
-        params[name] = narrow(x, dtype)
-
-
-def _store_momentum(state: State, name: str, m: Array) -> None:
-    """Put a momentum back, as codes and scales if it is kept in 8 bits (L-031)."""
-    momentum: Any = state.momentum
-    scale: Any = state.momentum_scale
-    if name in scale:
-        momentum[name], scale[name] = encode(m, state.count)
-    else:
-        momentum[name] = m

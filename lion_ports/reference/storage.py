@@ -1,8 +1,19 @@
-"""Small storage, in integers: a momentum of 8 bits (L-031), and the bits that bfloat16 lacks (L-032)."""
+"""Small storage, in integers: a momentum of 8 bits (L-031), corrections of bfloat16 (L-032)."""
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from lion_ports.reference.arithmetic import BFLOAT16, Array
+from lion_ports.reference.arithmetic import (
+    BFLOAT16,
+    Array,
+    Arrays,
+    as_complex,
+    as_reals,
+    narrow,
+)
+from lion_ports.reference.state import State
 
 BLOCK = 128
 """Elements that share a scale."""
@@ -22,9 +33,9 @@ def dither(count: int, size: int) -> Array:
         count: updates done before.
         size: elements of the parameter, in row-major order.
     """
-    index = np.arange(size, dtype=np.uint32)
+    h: Array = np.arange(size, dtype=np.uint32)
     with np.errstate(over="ignore"):
-        h = index * np.uint32(0x9E3779B1) + np.uint32(count * 0x85EBCA77 & 0xFFFFFFFF)
+        h = h * np.uint32(0x9E3779B1) + np.uint32(count * 0x85EBCA77 & 0xFFFFFFFF)
         h = (h ^ (h >> 15)) * np.uint32(0x2C1B3C6D)
         h = (h ^ (h >> 12)) * np.uint32(0x297A2D39)
     return (h ^ (h >> 15)).astype(np.int64)
@@ -52,7 +63,9 @@ def encode(m: Array, count: int) -> tuple[Array, Array]:
     scales = np.maximum(largest.astype(np.int32) & _EXPONENT, _LEAST_SCALE)
     distance = bits.astype(np.int64) - scales.repeat(BLOCK)[: bits.size] + _OCTAVES
     up = dither(count, bits.size) & ((1 << _SHIFT) - 1)
-    codes = np.clip((distance + up) >> _SHIFT, 1, 127)  # at least 1: what is not zero keeps its sign
+    codes = np.clip(
+        (distance + up) >> _SHIFT, 1, 127
+    )  # at least 1: what is not zero keeps its sign
     codes = np.where(bits == 0, 0, np.where(m.reshape(-1) < 0, -codes, codes))
     codes = np.where(finite, codes, _NAN).astype(np.int8)
     return codes.reshape(m.shape), scales.view(np.float32).astype(BFLOAT16)
@@ -114,3 +127,53 @@ def join(x: Array, correction: Array) -> Array:
     top = np.where(upper > _INFINITY, 0x7FFFFFFF, _INFINITY)
     magnitude = np.clip(upper + (correction.astype(np.int64) << unit), 0, top)
     return np.asarray((magnitude | sign).astype(np.uint32).view(np.float32)).reshape(x.shape)
+
+
+def copies(state: State) -> State:
+    """The state with mappings of its own for what an update writes to."""
+    return state._replace(
+        momentum=dict(state.momentum),
+        momentum_scale=dict(state.momentum_scale),
+        correction=dict(state.correction),
+    )
+
+
+def load_parameter(params: Arrays, state: State, name: str) -> Array:
+    """A parameter, with its correction if it has one (L-032)."""
+    x = params[name]
+    return join(x, state.correction[name]) if name in state.correction else x
+
+
+def load_momentum(state: State, name: str) -> Array:
+    """A momentum, in float32 if it is kept in 8 bits (L-031)."""
+    m = state.momentum[name]
+    return decode(m, state.momentum_scale[name]) if name in state.momentum_scale else m
+
+
+def store_parameter(
+    params: dict[str, Array],
+    state: State,
+    name: str,
+    x: Array,
+    count: int,
+    split: Callable[..., Any] = split,
+) -> None:
+    """Put a new parameter in place, in its dtype and with its correction (L-008, L-032)."""
+    corrections: Any = state.correction
+    old = params[name]
+    if name in corrections:
+        params[name], corrections[name] = split(x, 8 * corrections[name].itemsize, count)
+    elif np.iscomplexobj(old):
+        params[name] = as_complex(narrow(as_reals(x), old.real.dtype))
+    else:
+        params[name] = narrow(x, old.dtype)
+
+
+def store_momentum(state: State, name: str, m: Array, encode: Callable[..., Any] = encode) -> None:
+    """Put a new momentum in place, as codes and scales if it is kept in 8 bits (L-031)."""
+    momentum: Any = state.momentum
+    scales: Any = state.momentum_scale
+    if name in scales:
+        momentum[name], scales[name] = encode(m, state.count)
+    else:
+        momentum[name] = m

@@ -63,7 +63,7 @@ def export_state(parameters: Parameters, optimizer: torch.optim.Optimizer) -> Po
             for name, (_, group) in held.items()
             if group["lr_peak"] is not None
         },
-        **{name: int(first[name]) for name in _COUNTERS},
+        **{name: int(first[name]) for name in _COUNTERS},  # type: ignore[arg-type]
     )
 
 
