@@ -89,14 +89,15 @@ def rewrite_options(lion: Variant, options: Options) -> Variant:
     def averaging(params: Any, updated: Any, state: State, config: LionConfig) -> Any:
         if config.ema_decay is None:
             return params, state
-        averages = dict(state.average)
+        averages, params, state = dict(state.average), dict(params), reference.copies(state)
         for name in updated:
-            e, x = (reference.as_reals(a) for a in (averages[name], params[name]))
+            whole = reference.load_parameter(params, state, name)
+            e, x = (reference.as_reals(a) for a in (averages[name], whole))
             new = AVERAGES[options.average](e, x.astype(e.dtype), config.ema_decay)
             averages[name] = _like(np.asarray(new), params[name])
         if config.ema_overwrite_every and state.count % config.ema_overwrite_every == 0:
-            stored = {n: reference.narrow(averages[n], params[n].dtype) for n in updated}
-            params = {**params, **stored}
+            for name in updated:
+                reference.store_parameter(params, state, name, averages[name], state.count - 1)
         return params, state._replace(average=averages)
 
     lion.effective, lion.averaging = effective, averaging

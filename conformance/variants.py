@@ -95,7 +95,10 @@ class Variant:
             scalars = self.config.scalars(rate, wd, self.state.lr_peak, decays=decays)
             with np.errstate(all="ignore"):
                 new_x, new_m = (np.asarray(a) for a in self.update(self, name, x, g, m, scalars))
-            reference.store_parameter(params, state, name, new_x, state.count, self.split)
+            if name in state.correction:
+                reference.store_parameter(params, state, name, new_x, state.count, self.split)
+            else:
+                params[name] = new_x
             reference.store_momentum(state, slot, new_m, self.encode)
         state = state._replace(count=state.count + 1)
         self._params, self.state = self.averaging(params, due, state, self.config)

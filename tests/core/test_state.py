@@ -150,4 +150,4 @@ def test_the_header_names_format_and_version(tmp_path):
     save_state(tmp_path / "state", a_state())
     header = metadata((tmp_path / "state").read_bytes())
     assert header["format"] == "lion-ports-state"
-    assert header["spec"] == "1.1"
+    assert header["spec"] == "1.2"
