@@ -119,12 +119,13 @@ class Variant:
     def load(self, params: Arrays, momentum: Arrays) -> None:
         """Go on from this state."""
         self._params = {n: x.copy() for n, x in params.items()}
-        restored = {
-            self.slot(n, params[n]): self.restore(params[n], m) for n, m in momentum.items()
-        }
         self.state = reference.copies(self.state)
-        for slot, m in restored.items():
+        for slot, m in self._restored(params, momentum).items():
             reference.store_momentum(self.state, slot, m)
+
+    def _restored(self, params: Arrays, momentum: Arrays) -> dict[str, Array]:
+        """A saved momentum as it is gone on with, under the names that it is kept under."""
+        return {self.slot(n, params[n]): self.restore(params[n], m) for n, m in momentum.items()}
 
     def export(self) -> PortableState:
         """The state as L-030 has it."""
@@ -135,6 +136,4 @@ class Variant:
     def adopt(self, state: PortableState) -> None:
         """Go on from such a state."""
         self._params, adopted = reference.import_state(state)
-        self.load(self._params, {n: reference.load_momentum(adopted, n) for n in self._params})
-        small = self.state.momentum_scale
-        self.state = adopted._replace(momentum=self.state.momentum, momentum_scale=small)
+        self.state = adopted._replace(momentum=self._restored(self._params, adopted.momentum))

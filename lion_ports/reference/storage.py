@@ -20,9 +20,11 @@ BLOCK = 128
 
 # A code is the upper 7 bits of a float below its sign: 3 of the significand, the rest an exponent.
 _SHIFT = 20
+_STEP = 1 << _SHIFT
 _OCTAVES = 15 << 23  # from the largest code's exponent to the smallest's, in the bits of a float32
 _EXPONENT, _INFINITY = np.int32(0x7F800000), np.int32(0x7F800000)
-_LEAST_SCALE = np.int32((127 - 111) << 23)  # 2**-111: the smallest code is then 2**-126 and normal
+_LEAST_SCALE = (127 - 111) << 23  # 2**-111: the smallest code is then 2**-126 and normal
+_LARGEST_SCALE = (127 + 127) << 23
 _NAN = -128
 
 
@@ -60,15 +62,16 @@ def encode(m: Array, count: int) -> tuple[Array, Array]:
     finite = bits < _INFINITY
     heads = np.arange(0, bits.size, BLOCK)
     largest = np.maximum.reduceat(np.where(finite, bits, 0), heads) if bits.size else heads
-    scales = np.maximum(largest.astype(np.int32) & _EXPONENT, _LEAST_SCALE)
+    # A step above the largest, so that it may be rounded up.
+    scales = np.clip((largest.astype(np.int64) + _STEP) & _EXPONENT, _LEAST_SCALE, _LARGEST_SCALE)
     distance = bits.astype(np.int64) - scales.repeat(BLOCK)[: bits.size] + _OCTAVES
-    up = dither(count, bits.size) & ((1 << _SHIFT) - 1)
+    up = dither(count, bits.size) & (_STEP - 1)
     codes = np.clip(
         (distance + up) >> _SHIFT, 1, 127
     )  # at least 1: what is not zero keeps its sign
     codes = np.where(bits == 0, 0, np.where(m.reshape(-1) < 0, -codes, codes))
     codes = np.where(finite, codes, _NAN).astype(np.int8)
-    return codes.reshape(m.shape), scales.view(np.float32).astype(BFLOAT16)
+    return codes.reshape(m.shape), scales.astype(np.int32).view(np.float32).astype(BFLOAT16)
 
 
 def decode(codes: Array, scales: Array) -> Array:
