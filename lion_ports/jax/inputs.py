@@ -13,7 +13,8 @@ from jax import Array
 from lion_ports import checks
 from lion_ports.config import LionConfig, Schedulable
 from lion_ports.errors import ConfigError
-from lion_ports.jax.lion_state import LionState, named_leaves
+from lion_ports.jax.lion_state import LionState, is_corrected, named_leaves
+from lion_ports.jax.storage import CORRECTIONS, scale_count
 
 _MASK = "give a tree of bools, a prefix of one, or a function from the parameters to one"
 
@@ -61,11 +62,43 @@ class Parameters(NamedTuple):
         leaves = self.beside(what, tree)
         for name, a, x in zip(self.names, leaves, self.leaves, strict=True):
             if not (hasattr(a, "dtype") and _kind(a) == _kind(x)):
-                raise ConfigError(
-                    f"the {what} of {name} in the state is {_described(a)}, and its parameter "
-                    f"{_described(x)}; make the state with init(params), of these parameters"
-                )
+                raise _unfit(what, name, a, x)
         return leaves
+
+    def momentum(self, tree: Any, scales: Any) -> tuple[list[Array], list[Array | None]]:
+        """For each parameter its momentum, and the scales of one that is int8 (L-031).
+
+        Raises:
+            ConfigError: as from :meth:`kept`; or the one does not go with the other.
+        """
+        ms = self.beside("momentum", tree)
+        ss = [None] * len(ms) if scales is None else self.beside("momentum scales", scales)
+        for name, m, s, x in zip(self.names, ms, ss, self.leaves, strict=True):
+            small = _typed(m) == (jnp.int8, x.shape) and not jnp.iscomplexobj(x)
+            if not (small or (hasattr(m, "dtype") and _kind(m) == _kind(x))):
+                raise _unfit("momentum", name, m, x)
+            if _typed(s) != ((jnp.bfloat16, (scale_count(x.size),)) if small else None):
+                raise _unfit("mu_scale", name, s, m, beside="momentum")
+        return ms, ss
+
+    def corrections(self, tree: Any, config: LionConfig) -> list[Array | None]:
+        """For each parameter its correction, if it has one (L-032).
+
+        Raises:
+            ConfigError: it has another, or none; or it has one without the option.
+        """
+        cs = [None] * len(self.leaves) if tree is None else self.beside("corrections", tree)
+        for name, c, x in zip(self.names, cs, self.leaves, strict=True):
+            if c is not None and config.correction_bits is None:
+                raise ConfigError(
+                    f"the state has a correction of {name}, which is left behind without "
+                    "correction_bits; give that to fused_lion, or drop it on purpose with "
+                    "state._replace(correction=None)"
+                )
+            has = config.correction_bits is not None and is_corrected(x)
+            if _typed(c) not in ([(dtype, x.shape) for dtype in CORRECTIONS] if has else [None]):
+                raise _unfit("correction", name, c, x)
+        return cs
 
     def tree(self, leaves: list[Any]) -> Any:
         """The tree like the parameters that has these leaves."""
@@ -170,9 +203,20 @@ def mask_problems(mask: Any) -> list[str]:
     ][:1]
 
 
+def _unfit(what: str, name: str, found: Any, x: Any, beside: str = "parameter") -> ConfigError:
+    return ConfigError(
+        f"the {what} of {name} in the state is {_described(found)}, and its {beside} "
+        f"{_described(x)}; make the state with init(params), of these parameters"
+    )
+
+
 def _kind(array: Any) -> tuple[Any, ...]:
     kinds = (jnp.complexfloating, jnp.floating)
     return array.shape, *(jnp.issubdtype(array.dtype, kind) for kind in kinds)
+
+
+def _typed(array: Any) -> tuple[Any, ...] | None:
+    return None if array is None else (getattr(array, "dtype", type(array)), jnp.shape(array))
 
 
 def _described(array: Any) -> str:

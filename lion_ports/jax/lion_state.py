@@ -9,6 +9,7 @@ from jax import Array
 from lion_ports.config import LOSS_SCALE_INITIAL, LionConfig
 from lion_ports.errors import ConfigError
 from lion_ports.jax.arithmetic import as_reals, compute_dtype, like, narrow, opaque_counter, widest
+from lion_ports.jax.storage import CORRECTIONS, zero_scales
 
 
 class LionState(NamedTuple):
@@ -25,6 +26,10 @@ class LionState(NamedTuple):
         loss_scale: a float32 scalar, where it is dynamic: multiply the loss by it (L-024).
         good_steps: finite steps since it last changed, an int32 scalar.
         lr_peak: what independent decay divides by, a scalar in the widest compute dtype (L-017).
+        mu_scale: a tree like the parameters, of one bfloat16 vector for each int8 momentum, with a
+            scale for every 128 elements; None for another (L-031).
+        correction: a tree like the parameters, int8 or int16 beside each bfloat16 parameter; None
+            beside another (L-032).
     """
 
     count: Array  # type: ignore[assignment]  # a field named like a method of tuple, as in optax
@@ -37,6 +42,8 @@ class LionState(NamedTuple):
     loss_scale: Array | None = None
     good_steps: Array | None = None
     lr_peak: Array | None = None
+    mu_scale: Any = None
+    correction: Any = None
 
 
 def init(params: Any, config: LionConfig) -> LionState:
@@ -61,6 +68,16 @@ def init(params: Any, config: LionConfig) -> LionState:
         mu=jax.tree.map(zeros, params),
         skipped=scalar(),
     )
+    if config.momentum_dtype == "int8":
+        scales = jax.tree.map(lambda m: zero_scales(m) if m.dtype == jnp.int8 else None, state.mu)
+        state = state._replace(mu_scale=scales)
+    if config.correction_bits:
+        dtype = CORRECTIONS[config.correction_bits == 16]
+        state = state._replace(
+            correction=jax.tree.map(
+                lambda x: jnp.zeros_like(x, dtype) if is_corrected(x) else None, params
+            )
+        )
     if config.gradient_accumulation_steps > 1:
         state = state._replace(
             micro=scalar(),
@@ -110,6 +127,11 @@ def stored(e: Array, x: Array) -> Array:
     """An average in the dtype of its parameter."""
     x_ = as_reals(x)
     return like(narrow(as_reals(e), x_.dtype), x)
+
+
+def is_corrected(x: Any) -> bool:
+    """Whether ``correction_bits`` is about a parameter (L-032)."""
+    return bool(jnp.result_type(x) == jnp.bfloat16)
 
 
 def named_leaves(tree: Any) -> list[tuple[str, Any]]:

@@ -37,13 +37,16 @@ def lion(given: Settings) -> optax.GradientTransformationExtraArgs:
         learning_rate: a number >= 0, a scalar array, or a schedule ``count -> lr`` (L-015).
         b1: in [0, 1): weight of the momentum in the direction ``u``.
         b2: in [0, 1): decay of the momentum.
-        mu_dtype: None (the parameter's dtype), float32 or bfloat16 (L-016).
+        mu_dtype: None (the parameter's dtype), float32 or bfloat16 (L-016); or ``"int8"``, with a
+            scale for every 128 elements in ``state.mu_scale`` (L-031).
         weight_decay: decoupled weight decay ``wd`` >= 0, or a schedule ``count -> wd`` (L-017).
         mask: a tree of bools, a prefix of the parameters, or a function from the parameters to
             one: what decays (L-017).
         decay: ``"coupled"`` (``lr * wd``) or ``"independent"`` (``wd * lr / lr_peak``) (L-017).
         lr_peak: what independent decay divides by, kept in ``state.lr_peak``; None:
             ``learning_rate``, if it is a number.
+        correction_bits: keep 8 or 16 bits beside each bfloat16 parameter that it lacks of a
+            float32, in ``state.correction``; only :func:`fused_lion` can (L-032).
         maximize: ascend (L-018).
         nonfinite: ``"propagate"``, ``"skip"`` (counted in ``state.skipped``) or ``"raise"``; inside
             ``jax.jit`` the error comes out of a callback, as a JaxRuntimeError, and what was
@@ -77,11 +80,19 @@ def lion(given: Settings) -> optax.GradientTransformationExtraArgs:
     (Array([0.625, 1.125, 0.875], dtype=float32), Array([ 0.5, -0.5,  0. ], dtype=float32))
     """
     config, mask = given
+    problems = []
     if config.ema_overwrite_every is not None:
-        raise ConfigError(
+        problems.append(
             "ema_overwrite_every replaces parameters, and an optax transform only adds to them; "
             "use fused_lion"
         )
+    if config.correction_bits is not None:
+        problems.append(
+            "correction_bits rounds parameters and keeps what is lost, and an optax transform only "
+            "adds to them; use fused_lion"
+        )
+    if problems:
+        raise ConfigError(*problems)
 
     def update(
         updates: Any, state: LionState, params: Any = None, **extra: Any
@@ -110,7 +121,7 @@ def scale_by_lion(
     Args:
         b1: in [0, 1): weight of the momentum in the direction.
         b2: in [0, 1): decay of the momentum.
-        mu_dtype: None (the gradient's dtype), float32 or bfloat16 (L-016).
+        mu_dtype: None (the gradient's dtype), float32 or bfloat16 (L-016), or ``"int8"`` (L-031).
         cautious: and the rest as in :func:`lion`.
 
     >>> import jax.numpy as jnp

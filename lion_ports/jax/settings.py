@@ -10,6 +10,7 @@ import jax
 
 from lion_ports.config import (
     LION,
+    CorrectionBits,
     Decay,
     LionConfig,
     LossScale,
@@ -44,6 +45,7 @@ def settings(
     *,
     decay: Decay = "coupled",
     lr_peak: float | None = None,
+    correction_bits: CorrectionBits | None = None,
     maximize: bool = False,
     nonfinite: Nonfinite = "propagate",
     cautious: bool = False,
@@ -102,7 +104,12 @@ _NAMES = {
 _SAME = [
     name for name in signature(settings).parameters if name in signature(LionConfig).parameters
 ]
-_WHOLE = ("gradient_accumulation_steps", "ema_overwrite_every", "loss_scale_growth_interval")
+_WHOLE = (
+    "correction_bits",
+    "gradient_accumulation_steps",
+    "ema_overwrite_every",
+    "loss_scale_growth_interval",
+)
 
 
 def takes(read: Callable[P, S]) -> Callable[[Callable[[S], R]], Callable[P, R]]:

@@ -12,6 +12,7 @@ from lion_ports.jax.arithmetic import chosen, opaque_zero
 from lion_ports.jax.gradients import effective_gradients
 from lion_ports.jax.inputs import Parameters, check_state, decaying, scheduled
 from lion_ports.jax.lion_state import LionState, stored
+from lion_ports.jax.storage import load_momentum, load_parameter, store_momentum, store_parameter
 from lion_ports.jax.update import average, lion_move, lion_update, moved, unmoved
 
 
@@ -26,8 +27,8 @@ class Form(NamedTuple):
 IN_PLACE = Form(lion_update, stays=lambda x: x, applied=lambda x, new: new)
 AS_TRANSFORM = Form(lion_move, stays=unmoved, applied=moved)
 
-# The fields of a state that are trees like the parameters, and what is said of their leaves.
-_TREES = {"mu": "momentum", "grad_sum": "gradient sum", "average": "average"}
+# The fields of a state that are trees like the parameters.
+_TREES = ("mu", "mu_scale", "correction", "grad_sum", "average")
 
 
 def step(
@@ -62,14 +63,14 @@ def step(
     check_state(state, grads, config)
     flat = Parameters.of(params)
     gs = flat.beside("gradients", grads)
-    state = _in_lists(state, flat)
-    ms, es = state.mu, state.average
+    given, state = state, _in_lists(state, flat, config)
+    ms, ss, cs, es = state.mu, state.mu_scale, state.correction, state.average
 
     if lr is None:
         lr = scheduled("learning_rate", config.lr, state.count)  # L-015
     wd = scheduled("weight_decay", config.weight_decay, state.count)
     decays = decaying(mask, params)
-    count = optax.safe_increment(state.count)
+    before, count = state.count, optax.safe_increment(state.count)
     zero = opaque_zero(count)
 
     due, state = effective_gradients(flat.leaves, gs, flat.names, state, config, zero)
@@ -78,33 +79,42 @@ def step(
         if g is None:  # L-003
             continue
         scalars = config.scalars(lr, wd, state.lr_peak, decays=decays[i])
-        out[i], ms[i] = form.update(x, g, ms[i], scalars, zero, config.rule, moves)
-        if config.ema_decay is not None:  # L-029
-            e = average(es[i], form.applied(x, out[i]), config.ema_decay, zero)
-            es[i] = chosen(moves, e, es[i])
+        whole, m = load_parameter(x, cs[i]), load_momentum(ms[i], ss[i])
+        new, m = form.update(whole, g, m, scalars, zero, config.rule, moves)
+        out[i], cs[i] = store_parameter(new, x, cs[i], before, moves)
+        ms[i], ss[i] = store_momentum(m, ms[i], ss[i], before, moves)
+        if config.ema_decay is None:  # L-029
+            continue
+        new = load_parameter(form.applied(x, out[i]), cs[i])
+        es[i] = chosen(moves, average(es[i], new, config.ema_decay, zero), es[i])
         if config.ema_overwrite_every is not None:
             overwrites = (count % config.ema_overwrite_every == 0) & moves
-            out[i] = jnp.where(overwrites, stored(es[i], x), out[i])
+            new = es[i] if cs[i] is not None else jnp.where(overwrites, stored(es[i], x), out[i])
+            out[i], cs[i] = store_parameter(new, out[i], cs[i], before, overwrites)
 
-    state = state._replace(count=chosen(due.updates, count, state.count), mu=ms, average=es)
-    return flat.tree(out), _in_trees(state, flat)
-
-
-def _in_lists(state: LionState, flat: Parameters) -> LionState:
-    """The state with its trees as lists, in the order of the parameters."""
-    lists: dict[str, Any] = {
-        field: flat.kept(what, tree)
-        for field, what in _TREES.items()
-        if (tree := getattr(state, field)) is not None
-    }
-    return state._replace(**lists)
+    new_count = chosen(due.updates, count, before)
+    state = state._replace(count=new_count, mu=ms, mu_scale=ss, correction=cs, average=es)
+    return flat.tree(out), _in_trees(state, flat, given)
 
 
-def _in_trees(state: LionState, flat: Parameters) -> LionState:
-    """The state with its lists as trees again."""
+def _in_lists(state: LionState, flat: Parameters, config: LionConfig) -> LionState:
+    """The state with its trees as lists, in the order of the parameters; None for one without."""
+    nones = [None] * len(flat.leaves)
+    momentum, scales = flat.momentum(state.mu, state.mu_scale)
+    sums, averages = state.grad_sum, state.average
+    return state._replace(
+        mu=momentum,
+        mu_scale=scales,
+        correction=flat.corrections(state.correction, config),
+        grad_sum=nones if sums is None else flat.kept("gradient sum", sums),
+        average=nones if averages is None else flat.kept("average", averages),
+    )
+
+
+def _in_trees(state: LionState, flat: Parameters, like: LionState) -> LionState:
+    """The state with its lists as trees again, where it was ``like`` that."""
     trees: dict[str, Any] = {
-        field: flat.tree(leaves)
+        field: None if getattr(like, field) is None else flat.tree(getattr(state, field))
         for field in _TREES
-        if (leaves := getattr(state, field)) is not None
     }
     return state._replace(**trees)

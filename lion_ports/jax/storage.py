@@ -1,0 +1,192 @@
+"""Small storage, in integers: a momentum of 8 bits (L-031), corrections of bfloat16 (L-032)."""
+
+import math
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array, lax
+
+from lion_ports.jax.arithmetic import chosen
+
+BLOCK = 128
+"""Elements that share a scale."""
+CORRECTIONS = (jnp.dtype(jnp.int8), jnp.dtype(jnp.int16))
+"""The dtypes of corrections."""
+
+# A code is the upper 7 bits of a float below its sign: 3 of the significand, the rest an exponent.
+_SHIFT = 20
+_STEP = 1 << _SHIFT
+_OCTAVES = 15 << 23  # from the largest code's exponent to the smallest's, in the bits of a float32
+_INFINITY = 0x7F800000  # and the bits of every exponent
+_LEAST_SCALE = (127 - 111) << 23  # 2**-111: the smallest code is then 2**-126 and normal
+_LARGEST_SCALE = (127 + 127) << 23
+_MAGNITUDE = 0x7FFFFFFF
+_NAN = -128
+
+
+def dither(count: Array, shape: tuple[int, ...]) -> Array:
+    """uint32 bits for each element of a parameter in one update (L-031).
+
+    Args:
+        count: updates done before, an integer scalar.
+        shape: of the parameter, or of its elements in blocks.
+    """
+    # The place in row-major order, by its coordinates: of a part, it needs no other part.
+    strides = [math.prod(shape[k + 1 :]) for k in range(len(shape))]
+    h = jnp.zeros(shape, jnp.uint32)
+    for k, stride in enumerate(strides):
+        h += lax.broadcasted_iota(jnp.uint32, shape, k) * _uint32(stride)
+    h = h * _uint32(0x9E3779B1) + count.astype(jnp.uint32) * _uint32(0x85EBCA77)
+    h = (h ^ (h >> 15)) * _uint32(0x2C1B3C6D)
+    h = (h ^ (h >> 12)) * _uint32(0x297A2D39)
+    return h ^ (h >> 15)
+
+
+def encode(m: Array, count: Array) -> tuple[Array, Array]:
+    """A momentum as codes and scales (L-031).
+
+    Args:
+        m: float32, any shape.
+        count: updates done before the one that made ``m``.
+
+    Returns:
+        int8 codes in the shape of ``m``, and one bfloat16 scale, a power of two, for every
+        ``BLOCK`` elements of it in row-major order.
+
+    >>> m = jnp.array([1.5, -0.75, 1e-9, 0, jnp.nan], jnp.float32)
+    >>> codes, scales = encode(m, jnp.array(0))
+    >>> codes.tolist(), scales.tolist()
+    ([124, -116, 1, 0, -128], [1.0])
+    """
+    whole = _in_blocks(lax.bitcast_convert_type(m, jnp.int32))
+    bits = whole & _MAGNITUDE
+    finite = bits < _INFINITY
+    largest = jnp.max(jnp.where(finite, bits, 0), -1, keepdims=True)
+    # A step above the largest, so that it may be rounded up.
+    scale = jnp.clip((largest + _STEP) & _INFINITY, _LEAST_SCALE, _LARGEST_SCALE)
+    up = (dither(count, bits.shape) & (_STEP - 1)).astype(jnp.int32)
+    codes = (bits - scale + _OCTAVES + up) >> _SHIFT
+    codes = jnp.clip(codes, 1, 127)  # at least 1: what is not zero keeps its sign
+    codes = jnp.where(bits == 0, 0, jnp.where(whole < 0, -codes, codes))
+    codes = jnp.where(finite, codes, _NAN).astype(jnp.int8)
+    scales = lax.bitcast_convert_type((scale >> 16).astype(jnp.uint16), jnp.bfloat16)
+    return _out_of_blocks(codes, m.shape), scales.reshape(-1)
+
+
+def decode(codes: Array, scales: Array) -> Array:
+    """The float32 momentum that codes and scales stand for (L-031).
+
+    >>> decode(jnp.array([124, -116, 1, 0, -128], jnp.int8), jnp.ones(1, jnp.bfloat16)).tolist()
+    [1.5, -0.75, 3.4332275390625e-05, 0.0, nan]
+    """
+    code = _in_blocks(codes).astype(jnp.int32)
+    scale = lax.bitcast_convert_type(scales, jnp.uint16).astype(jnp.int32) << 16
+    bits = scale.reshape(*code.shape[:-1], 1) - _OCTAVES + (jnp.abs(code) << _SHIFT)
+    bits = jnp.where(code < 0, bits | ~_MAGNITUDE, bits)
+    bits = jnp.where(code == 0, 0, jnp.where(code == _NAN, _INFINITY | 1 << 22, bits))
+    return _out_of_blocks(lax.bitcast_convert_type(bits, jnp.float32), codes.shape)
+
+
+def split(x: Array, bits: int, count: Array) -> tuple[Array, Array]:
+    """A float32 parameter as a bfloat16 one and its correction (L-032).
+
+    Args:
+        x: float32, any shape.
+        bits: 8 or 16.
+        count: updates done before the one that made ``x``.
+
+    Returns:
+        The bfloat16 nearest to ``x``, and what is missing in it, an int8 or int16 in units of the
+        last place of a float32 that has ``24 - bits`` places less or none.
+
+    >>> x, correction = split(jnp.float32([1 + 2**-9]), 16, jnp.array(0))
+    >>> x.tolist(), correction.tolist(), join(x, correction).tolist()
+    ([1.0], [16384], [1.001953125])
+    """
+    whole = lax.bitcast_convert_type(x, jnp.uint32)
+    magnitude, sign = whole & _MAGNITUDE, whole >> 31 << 15
+    unit = 16 - bits
+    if unit:  # the bits that no correction holds are rounded by chance, so that decay is not lost
+        rounded = (magnitude + (dither(count, x.shape) >> (32 - unit))) >> unit << unit
+        magnitude = jnp.where(magnitude < _INFINITY, rounded, magnitude)
+    upper = (magnitude + 0x8000) >> 16
+    missing = (magnitude - (upper << 16)).astype(jnp.int32) >> unit
+    lost = magnitude > _INFINITY
+    upper = jnp.where(lost, 0x7FC0, upper) | sign
+    parameter = lax.bitcast_convert_type(upper.astype(jnp.uint16), jnp.bfloat16)
+    return parameter, jnp.where(lost, 0, missing).astype(CORRECTIONS[bits == 16])
+
+
+def join(x: Array, correction: Array) -> Array:
+    """The float32 parameter that a bfloat16 one and its correction stand for (L-032).
+
+    A parameter that was written to by hand, under a correction that was made for another, is off by
+    the correction at most: no zero or infinity becomes a NaN.
+    """
+    unit = 16 - 8 * correction.dtype.itemsize
+    whole = lax.bitcast_convert_type(x, jnp.uint16).astype(jnp.int32) << 16
+    upper = whole & _MAGNITUDE
+    top = jnp.where(upper > _INFINITY, _MAGNITUDE, _INFINITY)
+    magnitude = jnp.clip(upper + (correction.astype(jnp.int32) << unit), 0, top)
+    return lax.bitcast_convert_type(magnitude | (whole & ~_MAGNITUDE), jnp.float32)
+
+
+def scale_count(size: int) -> int:
+    """How many scales so many codes have."""
+    return -(-size // BLOCK)
+
+
+def zero_scales(codes: Array) -> Array:
+    """The scales of codes that are all zero: the least that there is."""
+    return jnp.full(scale_count(codes.size), 2.0**-111, jnp.bfloat16)
+
+
+def load_parameter(x: Array, correction: Array | None) -> Array:
+    """A parameter, with its correction if it has one (L-032)."""
+    return x if correction is None else join(x, correction)
+
+
+def load_momentum(m: Array, scale: Array | None) -> Array:
+    """A momentum, in float32 if it is kept in 8 bits (L-031)."""
+    return m if scale is None else decode(m, scale)
+
+
+def store_parameter(
+    new: Array, x: Array, correction: Array | None, count: Array, moves: Any
+) -> tuple[Array, Array | None]:
+    """A new parameter, and its correction if it has one; then the old ones where it stays."""
+    if correction is None:
+        return new, None
+    new_x, new_correction = split(new, 8 * correction.dtype.itemsize, count)
+    return chosen(moves, new_x, x), chosen(moves, new_correction, correction)
+
+
+def store_momentum(
+    new: Array, m: Array, scale: Array | None, count: Array, moves: Any
+) -> tuple[Array, Array | None]:
+    """A new momentum, and its scales if it has them; then the old ones where it stays."""
+    if scale is None:
+        return new, None
+    codes, scales = encode(new, count)
+    return chosen(moves, codes, m), chosen(moves, scales, scale)
+
+
+def _in_blocks(array: Array) -> Array:
+    """With blocks as the last axis, the last one filled up with zeros.
+
+    Rows that are whole blocks stay rows, so that nothing is sent where they are divided.
+    """
+    if array.ndim > 0 and array.shape[-1] % BLOCK == 0:
+        return array.reshape(*array.shape[:-1], array.shape[-1] // BLOCK, BLOCK)
+    blocks = scale_count(array.size)
+    filled = jnp.pad(array.reshape(-1), (0, blocks * BLOCK - array.size))
+    return filled.reshape(blocks, BLOCK)
+
+
+def _out_of_blocks(array: Array, shape: tuple[int, ...]) -> Array:
+    size = math.prod(shape)
+    return (array if array.size == size else array.reshape(-1)[:size]).reshape(shape)
+
+
+def _uint32(number: int) -> Array:
+    return jnp.array(number & 0xFFFFFFFF, jnp.uint32)
