@@ -17,7 +17,7 @@ _COMPUTE = {
     "complex64": "float32",
     "complex128": "float64",
 }
-_BITS = {2: jnp.int16, 4: jnp.int32, 8: jnp.int64}
+_BITS = {1: jnp.int8, 2: jnp.int16, 4: jnp.int32, 8: jnp.int64}
 
 
 def compute_dtype(dtype: Any, name: str = "") -> Any:

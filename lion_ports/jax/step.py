@@ -13,19 +13,21 @@ from lion_ports.jax.gradients import effective_gradients
 from lion_ports.jax.inputs import Parameters, check_state, decaying, scheduled
 from lion_ports.jax.lion_state import LionState, stored
 from lion_ports.jax.storage import load_momentum, load_parameter, store_momentum, store_parameter
-from lion_ports.jax.update import average, lion_move, lion_update, moved, unmoved
+from lion_ports.jax.update import average, lion_move, lion_step, moved, ordered, unmoved
 
 
 class Form(NamedTuple):
-    """What a step returns for each parameter, and how the new parameter is had from that."""
+    """What a step returns for each parameter, how the new parameter is had from that, and whether
+    the new momentum has to be computed after it."""
 
     update: Callable[..., tuple[Array, Array]]
     stays: Callable[[Array], Array]
     applied: Callable[[Array, Array], Array]
+    ordered: Callable[[Array, Array, Array], Array]
 
 
-IN_PLACE = Form(lion_update, stays=lambda x: x, applied=lambda x, new: new)
-AS_TRANSFORM = Form(lion_move, stays=unmoved, applied=moved)
+IN_PLACE = Form(lion_step, stays=lambda x: x, applied=lambda x, new: new, ordered=ordered)
+AS_TRANSFORM = Form(lion_move, stays=unmoved, applied=moved, ordered=lambda m, move, zero: m)
 
 # The fields of a state that are trees like the parameters.
 _TREES = ("mu", "mu_scale", "correction", "grad_sum", "average")
@@ -81,8 +83,9 @@ def step(
         scalars = config.scalars(lr, wd, state.lr_peak, decays=decays[i])
         whole, m = load_parameter(x, cs[i]), load_momentum(ms[i], ss[i])
         new, m = form.update(whole, g, m, scalars, zero, config.rule, moves)
-        out[i], cs[i] = store_parameter(new, x, cs[i], before, moves)
-        ms[i], ss[i] = store_momentum(m, ms[i], ss[i], before, moves)
+        out[i], cs[i] = store_parameter(new, x, cs[i], before, zero, moves)
+        m = form.ordered(m, out[i], zero)
+        ms[i], ss[i] = store_momentum(m, ms[i], ss[i], before, zero, moves)
         if config.ema_decay is None:  # L-029
             continue
         new = load_parameter(form.applied(x, out[i]), cs[i])
@@ -90,7 +93,7 @@ def step(
         if config.ema_overwrite_every is not None:
             overwrites = (count % config.ema_overwrite_every == 0) & moves
             new = es[i] if cs[i] is not None else jnp.where(overwrites, stored(es[i], x), out[i])
-            out[i], cs[i] = store_parameter(new, out[i], cs[i], before, overwrites)
+            out[i], cs[i] = store_parameter(new, out[i], cs[i], before, zero, overwrites)
 
     new_count = chosen(due.updates, count, before)
     state = state._replace(count=new_count, mu=ms, mu_scale=ss, correction=cs, average=es)

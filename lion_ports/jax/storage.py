@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array, lax
 
-from lion_ports.jax.arithmetic import chosen
+from lion_ports.jax.arithmetic import after, chosen, hidden
 
 BLOCK = 128
 """Elements that share a scale."""
@@ -18,8 +18,7 @@ _SHIFT = 20
 _STEP = 1 << _SHIFT
 _OCTAVES = 15 << 23  # from the largest code's exponent to the smallest's, in the bits of a float32
 _INFINITY = 0x7F800000  # and the bits of every exponent
-_LEAST_SCALE = (127 - 111) << 23  # 2**-111: the smallest code is then 2**-126 and normal
-_LARGEST_SCALE = (127 + 127) << 23
+_LEAST, _LARGEST = 127 - 111, 127 + 127  # exponents: at 2**-111 the smallest code is 2**-126
 _MAGNITUDE = 0x7FFFFFFF
 _NAN = -128
 
@@ -42,35 +41,38 @@ def dither(count: Array, shape: tuple[int, ...]) -> Array:
     return h ^ (h >> 15)
 
 
-def encode(m: Array, count: Array) -> tuple[Array, Array]:
+def encode(m: Array, count: Array, zero: Array) -> tuple[Array, Array]:
     """A momentum as codes and scales (L-031).
 
     Args:
         m: float32, any shape.
         count: updates done before the one that made ``m``.
+        zero: from :func:`lion_ports.jax.arithmetic.opaque_zero`.
 
     Returns:
         int8 codes in the shape of ``m``, and one bfloat16 scale, a power of two, for every
         ``BLOCK`` elements of it in row-major order.
 
     >>> m = jnp.array([1.5, -0.75, 1e-9, 0, jnp.nan], jnp.float32)
-    >>> codes, scales = encode(m, jnp.array(0))
+    >>> codes, scales = encode(m, jnp.array(0), jnp.array(0))
     >>> codes.tolist(), scales.tolist()
     ([124, -116, 1, 0, -128], [1.0])
     """
-    whole = _in_blocks(lax.bitcast_convert_type(m, jnp.int32))
+    whole = lax.bitcast_convert_type(m, jnp.int32)
     bits = whole & _MAGNITUDE
     finite = bits < _INFINITY
-    largest = jnp.max(jnp.where(finite, bits, 0), -1, keepdims=True)
+    # Two at a time, hidden from each other: XLA on the CPU fuses the largest of few with what they
+    # are computed from, and writes down an array of many.
+    largest = jnp.max(_in_blocks(jnp.where(finite, bits, 0), (8, 16)), -1)
+    largest = jnp.max(hidden(largest, zero), -1)
     # A step above the largest, so that it may be rounded up.
-    scale = jnp.clip((largest + _STEP) & _INFINITY, _LEAST_SCALE, _LARGEST_SCALE)
-    up = (dither(count, bits.shape) & (_STEP - 1)).astype(jnp.int32)
-    codes = (bits - scale + _OCTAVES + up) >> _SHIFT
+    scales = jnp.clip((largest + _STEP) >> 23, _LEAST, _LARGEST).astype(jnp.uint16) << 7
+    scales = lax.bitcast_convert_type(scales, jnp.bfloat16).reshape(-1)
+    up = (dither(count, m.shape) & (_STEP - 1)).astype(jnp.int32)
+    codes = (bits - _spread(scales, m.shape) + _OCTAVES + up) >> _SHIFT
     codes = jnp.clip(codes, 1, 127)  # at least 1: what is not zero keeps its sign
     codes = jnp.where(bits == 0, 0, jnp.where(whole < 0, -codes, codes))
-    codes = jnp.where(finite, codes, _NAN).astype(jnp.int8)
-    scales = lax.bitcast_convert_type((scale >> 16).astype(jnp.uint16), jnp.bfloat16)
-    return _out_of_blocks(codes, m.shape), scales.reshape(-1)
+    return jnp.where(finite, codes, _NAN).astype(jnp.int8), scales
 
 
 def decode(codes: Array, scales: Array) -> Array:
@@ -79,12 +81,11 @@ def decode(codes: Array, scales: Array) -> Array:
     >>> decode(jnp.array([124, -116, 1, 0, -128], jnp.int8), jnp.ones(1, jnp.bfloat16)).tolist()
     [1.5, -0.75, 3.4332275390625e-05, 0.0, nan]
     """
-    code = _in_blocks(codes).astype(jnp.int32)
-    scale = lax.bitcast_convert_type(scales, jnp.uint16).astype(jnp.int32) << 16
-    bits = scale.reshape(*code.shape[:-1], 1) - _OCTAVES + (jnp.abs(code) << _SHIFT)
+    code = codes.astype(jnp.int32)
+    bits = _spread(scales, codes.shape) - _OCTAVES + (jnp.abs(code) << _SHIFT)
     bits = jnp.where(code < 0, bits | ~_MAGNITUDE, bits)
     bits = jnp.where(code == 0, 0, jnp.where(code == _NAN, _INFINITY | 1 << 22, bits))
-    return _out_of_blocks(lax.bitcast_convert_type(bits, jnp.float32), codes.shape)
+    return lax.bitcast_convert_type(bits, jnp.float32)
 
 
 def split(x: Array, bits: int, count: Array) -> tuple[Array, Array]:
@@ -152,40 +153,49 @@ def load_momentum(m: Array, scale: Array | None) -> Array:
 
 
 def store_parameter(
-    new: Array, x: Array, correction: Array | None, count: Array, moves: Any
+    new: Array, x: Array, correction: Array | None, count: Array, zero: Array, moves: Any
 ) -> tuple[Array, Array | None]:
     """A new parameter, and its correction if it has one; then the old ones where it stays."""
     if correction is None:
         return new, None
     new_x, new_correction = split(new, 8 * correction.dtype.itemsize, count)
-    return chosen(moves, new_x, x), chosen(moves, new_correction, correction)
+    moves = (zero == 0) & moves
+    new_correction = chosen(moves, new_correction, correction)
+    # Written over the old one first, so that a copy of that is all that the parameter needs.
+    return chosen(moves, after(new_x, new_correction, zero), x), new_correction
 
 
 def store_momentum(
-    new: Array, m: Array, scale: Array | None, count: Array, moves: Any
+    new: Array, m: Array, scale: Array | None, count: Array, zero: Array, moves: Any
 ) -> tuple[Array, Array | None]:
     """A new momentum, and its scales if it has them; then the old ones where it stays."""
     if scale is None:
         return new, None
-    codes, scales = encode(new, count)
+    codes, scales = encode(new, count, zero)
     return chosen(moves, codes, m), chosen(moves, scales, scale)
 
 
-def _in_blocks(array: Array) -> Array:
-    """With blocks as the last axis, the last one filled up with zeros.
-
-    Rows that are whole blocks stay rows, so that nothing is sent where they are divided.
-    """
-    if array.ndim > 0 and array.shape[-1] % BLOCK == 0:
-        return array.reshape(*array.shape[:-1], array.shape[-1] // BLOCK, BLOCK)
-    blocks = scale_count(array.size)
-    filled = jnp.pad(array.reshape(-1), (0, blocks * BLOCK - array.size))
-    return filled.reshape(blocks, BLOCK)
+def _in_blocks(array: Array, parts: tuple[int, int]) -> Array:
+    """With blocks as the last two axes, the last one filled up with zeros."""
+    shape = _block_shape(array.shape)
+    if array.size < math.prod(shape):
+        array = jnp.pad(array.reshape(-1), (0, math.prod(shape) - array.size))
+    return array.reshape(*shape[:-1], *parts)
 
 
-def _out_of_blocks(array: Array, shape: tuple[int, ...]) -> Array:
-    size = math.prod(shape)
-    return (array if array.size == size else array.reshape(-1)[:size]).reshape(shape)
+def _spread(scales: Array, shape: tuple[int, ...]) -> Array:
+    """The bits, as a float32, of the scale of each element."""
+    blocks, size = _block_shape(shape), math.prod(shape)
+    bits = lax.bitcast_convert_type(scales, jnp.uint16).astype(jnp.int32) << 16
+    spread = jnp.broadcast_to(bits.reshape(*blocks[:-1], 1), blocks)
+    return (spread if spread.size == size else spread.reshape(-1)[:size]).reshape(shape)
+
+
+def _block_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Blocks in rows where they fill them, so that nothing is sent where rows are divided."""
+    if shape and shape[-1] % BLOCK == 0:
+        return *shape[:-1], shape[-1] // BLOCK, BLOCK
+    return scale_count(math.prod(shape)), BLOCK
 
 
 def _uint32(number: int) -> Array:

@@ -79,11 +79,29 @@ def lion_update(
     >>> lion_update(x, jnp.array([1.0, 1, 0]), m, scalars, opaque_zero(jnp.array(0)))
     (Array([0.625, 0.625, 0.875], dtype=float32), Array([ 0.625, -0.125,  0.   ], dtype=float32))
     """
+    new_x, new_m = lion_step(x, g, m, scalars, zero, rule, moves)
+    return new_x, ordered(new_m, new_x, zero)
+
+
+def lion_step(
+    x: Array,
+    g: Array,
+    m: Array,
+    scalars: Scalars,
+    zero: Array,
+    rule: Rule = LION,
+    moves: Any = True,
+) -> tuple[Array, Array]:
+    """What :func:`lion_update` returns, in no order yet."""
     x_, g_, m_ = as_reals(x), as_reals(g), as_reals(m)
     move, new_m = _move(x_, g_, m_, scalars, zero, rule)
     new_x = chosen(moves, narrow(widen(x_, move.dtype) + move, x_.dtype), x_)
-    new_m = after(chosen(moves, new_m, m_), new_x, zero)
-    return like(new_x, x), like(new_m, x)
+    return like(new_x, x), like(chosen(moves, new_m, m_), x)
+
+
+def ordered(m: Array, x: Array, zero: Array) -> Array:
+    """A new momentum, computed after a new parameter, both of which are written over old ones."""
+    return like(after(as_reals(m), as_reals(x), zero), x)
 
 
 def lion_move(
