@@ -9,6 +9,7 @@ import numpy as np
 import optax
 from numpy.typing import NDArray
 
+from lion_ports import reference
 from lion_ports.config import LionConfig
 from lion_ports.conformance.adapters.target import Adapter, Target, TargetError, settings_of
 from lion_ports.conformance.protocol import Arrays, UnsupportedError
@@ -53,8 +54,9 @@ class Optax:
             self._state = self._init(self._params)
 
     def _build(self, settings: dict[str, Any]) -> None:
-        if self._target.ours and "ema_overwrite_every" in settings:
-            raise UnsupportedError("option ema_overwrite_every")  # only fused_lion can
+        for option in ("ema_overwrite_every", "correction_bits"):
+            if self._target.ours and option in settings:
+                raise UnsupportedError(f"option {option}")  # only fused_lion can
         lr = settings.pop("lr")
 
         def transform(learning_rate: Any) -> Any:
@@ -98,7 +100,7 @@ class Optax:
     def momentum(self) -> dict[str, NDArray[Any]] | None:
         """The first tree in the state that looks like the parameters, or None."""
         tree = _like(self._state, self._params)
-        return None if tree is None else _arrays(tree)
+        return None if tree is None else _decoded(_arrays(tree), self._state)
 
     def average(self) -> dict[str, NDArray[Any]] | None:
         """The averages in the state of a lion_ports transform that keeps them."""
@@ -154,6 +156,16 @@ def _like(state: Any, params: dict[str, Any]) -> Any:
     if isinstance(state, tuple):
         return next((t for t in (_like(s, params) for s in state) if t is not None), None)
     return None
+
+
+def _decoded(momentum: dict[str, NDArray[Any]], state: Any) -> dict[str, NDArray[Any]]:
+    """What the codes of an int8 momentum stand for (L-031); any other as it is."""
+    nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, LionState))
+    scales = next((node.mu_scale or {} for node in nodes if isinstance(node, LionState)), {})
+    return {
+        n: reference.decode(m, np.array(scales[n])) if m.dtype == np.int8 else m
+        for n, m in momentum.items()
+    }
 
 
 def _arrays(tree: dict[str, Any]) -> dict[str, NDArray[Any]]:
