@@ -16,8 +16,8 @@ from lion_ports.conformance.verdict import reference_run
 
 # Steps and elements looked at: a wrong Lion shows itself early, and every mutant has to run.
 _STEPS, _ELEMENTS = 200, 100_000
-# These show in the gradient, and in an exception that does not come.
-_SHOWN_OTHERWISE = ("gradient-overwritten", "raise-ignored")
+# These show in the gradient, in an exception that does not come, and in a compiler's count.
+_SHOWN_OTHERWISE = ("gradient-overwritten", "raise-ignored", "compiled-again")
 # A mutant explains a failure if it lies this many times closer to it than the reference does.
 _CLOSER = 8
 
@@ -85,15 +85,15 @@ def _distance(
     """
     total = 0.0
     for i, (seen, due) in enumerate(zip(observed, other, strict=True)):
-        lr = trial.steps[max(i - 1, 0)].lr or trial.config.lr or 1.0
-        for have, want, unit in (
-            (seen.params, due.params, lr),
-            (seen.momentum, due.momentum, None),
-            (seen.average, due.average, lr),
+        for have, want, in_steps in (
+            (seen.params, due.params, True),
+            (seen.momentum, due.momentum, False),
+            (seen.average, due.average, True),
         ):
             if have is not None:
                 for name, array in (want or {}).items():
-                    total += _difference(have.get(name), array, unit)
+                    lr = trial.rate_at(max(i - 1, 0), name) or trial.config.lr or 1.0
+                    total += _difference(have.get(name), array, lr if in_steps else None)
                     if total > limit:
                         return math.inf
     return total

@@ -7,7 +7,7 @@ from lion_ports.conformance.cases import CASES
 from lion_ports.conformance.diagnosis import Lineup
 from lion_ports.conformance.execution import replay
 from lion_ports.conformance.mutants import CONTROLS, MUTANTS, Mutant
-from lion_ports.conformance.observation import SilentError, TouchedError
+from lion_ports.conformance.observation import RecompiledError, SilentError, TouchedError
 from lion_ports.conformance.trial import Array, Case, Snapshot, Trial
 from lion_ports.conformance.verdict import judge, reference_run
 
@@ -51,6 +51,8 @@ def _named(
         return name == "gradient-overwritten"
     except SilentError:
         return name == "raise-ignored"
+    except RecompiledError:
+        return name == "compiled-again"
     if _equal(observed, right) and (uninterrupted is None or _equal(uninterrupted, right)):
         return None  # this case does not touch what is wrong with it
     if judge(trial, observed, uninterrupted=uninterrupted).faithful is None:

@@ -8,7 +8,7 @@ from lion_ports.conformance.cases import CASES
 from lion_ports.conformance.execution import replay, run_case
 from lion_ports.conformance.kills import kill_matrix
 from lion_ports.conformance.mutants import CONTROLS, MUTANTS
-from lion_ports.conformance.observation import SilentError, TouchedError
+from lion_ports.conformance.observation import RecompiledError, SilentError, TouchedError
 from lion_ports.conformance.option_rewritings import Options, all_options, rewrite_options
 from lion_ports.conformance.rewritings import all_rewritings, composed, rewriting
 from lion_ports.conformance.trial import generator
@@ -30,7 +30,7 @@ def fails(make, case_id, level="faithful"):
     """Whether an implementation fails a case, without a diagnosis."""
     try:
         observed, uninterrupted = replay(make, trial(case_id))
-    except (SilentError, TouchedError):
+    except (RecompiledError, SilentError, TouchedError):
         return True
     judgement = judge(trial(case_id), observed, uninterrupted=uninterrupted)
     return getattr(judgement, level) is not None
