@@ -5,24 +5,14 @@ from typing import Any
 
 import click
 
+from lion_ports.cli.conformance import shared
 from lion_ports.cli.conformance.outputs import output_options, write_outputs
-from lion_ports.cli.conformance.printing import Progress, say
-from lion_ports.cli.conformance.shared import chosen
+from lion_ports.cli.conformance.printing import Progress, say, show_together
 
 
 @click.command("matrix")
-@click.option(
-    "--case",
-    "patterns",
-    multiple=True,
-    metavar="PATTERN",
-    help="Only cases whose id matches, as in 'sign-*'.",
-)
-@click.option(
-    "--fast",
-    is_flag=True,
-    help="Only the few short cases that every known wrong Lion fails one of.",
-)
+@shared.cases
+@shared.fast
 @click.option(
     "--package",
     "packages",
@@ -30,14 +20,8 @@ from lion_ports.cli.conformance.shared import chosen
     metavar="NAME",
     help="Only implementations of this package; 'lion-ports' is ours.",
 )
-@click.option(
-    "--level",
-    type=click.Choice(["bitwise", "faithful"]),
-    default="faithful",
-    show_default=True,
-    help="What is asked for.",
-)
-@click.option("--jobs", type=click.IntRange(min=1), help="Processes at a time; default: all cores.")
+@shared.level("bitwise", "faithful")
+@shared.jobs
 @output_options
 def command(
     patterns: tuple[str, ...],
@@ -54,10 +38,10 @@ def command(
     from lion_ports.conformance.adapters import BUILT_IN
     from lion_ports.conformance.matrix import entries
     from lion_ports.conformance.peers import PEERS
-    from lion_ports.conformance.reports.words import counts
+    from lion_ports.conformance.reports.words import counts, replay
     from lion_ports.conformance.runner import cores
 
-    cases = chosen(patterns, fast=fast)
+    cases = shared.chosen(patterns, fast=fast)
     known = {"lion-ports", *(peer.package for peer in PEERS)}
     if unknown := [name for name in packages if name not in known]:
         raise click.BadParameter(
@@ -81,8 +65,9 @@ def command(
             say(f"{verdict:12}{report.name} {report.version}: {found}", fg=colour)
             for name in report.diagnosis:
                 say(f"{'':12}behaves as `{name}`")
-            if not report.conforms:
-                say(f"{'':12}{peer.command}")
+            if failed := [result for result in report.cases if result.failed]:
+                say(f"{'':12}{replay(report, failed[0].id)}", fg="cyan")
+    show_together(reports)
     write_outputs(reports)
     if broken or not reports:
         sys.exit(1)

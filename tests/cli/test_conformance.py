@@ -238,7 +238,7 @@ def test_a_torch_class_with_other_names_and_an_argument(tmp_path):
     wrong = run(*target, "--kwarg", "flip=true", "--case", "basic-first-step", cwd=tmp_path)
     assert wrong.returncode == 1
     assert "behaves as `step-added`" in wrong.stdout
-    assert "--rename lr=learning_rate --kwarg flip=true --case basic-first-step" in wrong.stdout
+    assert "--kwarg flip=True --rename lr=learning_rate --case basic-first-step" in wrong.stdout
 
 
 OPTAX = """
