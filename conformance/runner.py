@@ -25,11 +25,11 @@ class Report:
     version: str = "local"
     device: str = "cpu"
     subnormals: str = "kept"
+    cases: list[Result] = field(default_factory=list)
     arguments: tuple[str, ...] = ()
     """Words of the command line beside all that, without which a case would be another one."""
     environment: tuple[str, ...] = ()
     """Variables that its processes read, as ``NAME=VALUE``."""
-    cases: list[Result] = field(default_factory=list)
 
     @property
     def conforms(self) -> bool:

@@ -1,8 +1,6 @@
 """lion-conformance run --expect: what is known beforehand, by exact case and with a reason."""
 
 import json
-import subprocess
-import sys
 import textwrap
 
 import pytest
@@ -43,18 +41,14 @@ MINE = textwrap.dedent("""
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(conformance, tmp_path):
     (tmp_path / "mine.py").write_text(MINE)
 
     def run(name, toml, *cases):
         (tmp_path / "expectations.toml").write_text(textwrap.dedent(toml))
         patterns = [word for case in cases for word in ("--case", case)]
-        done = subprocess.run(
-            [sys.executable, "-P", "-c", "from lion_ports.cli import conformance; conformance()",
-             "run", "--impl", f"python:mine:{name}", "--expect", "expectations.toml",
-             "--json", "out.json", *patterns],
-            cwd=tmp_path, capture_output=True, text=True,
-        )  # fmt: skip
+        files = ("--expect", "expectations.toml", "--json", "out.json")
+        done = conformance("run", "--impl", f"python:mine:{name}", *files, *patterns, cwd=tmp_path)
         assert "Traceback" not in done.stderr
         found = {}
         if (tmp_path / "out.json").exists():
