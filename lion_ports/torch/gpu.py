@@ -1,137 +1,95 @@
 """The update on CUDA and ROCm: one launch of a Triton kernel for all tensors of the same dtypes."""
 
-import importlib.util
 import os
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from functools import cache, lru_cache
-from typing import NamedTuple
+from collections.abc import Sequence
+from functools import cache
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 
 from lion_ports.config import LION, Rule, Scalars
 from lion_ports.torch.arithmetic import compute_dtype, scalar
+from lion_ports.torch.gpu_table import on_device, table_of
 from lion_ports.torch.jobs import Update
 
 _DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
+_PLAIN = (Tensor, torch.nn.Parameter)  # other classes may not have memory of their own
 # 4 warps of 64 lanes (AMD; NVIDIA has 32), each of which loads 16 bytes of a 16-bit dtype.
 _WARPS, _BLOCK = 4, 2048
 
 
-class _Row(NamedTuple):
-    """A tensor in the table: addresses, size, and the number of its first block."""
-
-    x: int
-    g: int
-    m: int
-    size: int
-    first: int
-
-
 def takes(x: Tensor, g: Tensor, m: Tensor, rule: Rule = LION) -> bool:
-    """Whether the kernel can make this update.
+    """Whether ``lion_updates_`` can make this update; otherwise it is one for ``lion_update_``.
 
-    It needs tensors of one GPU that Triton compiles for, laid out alike and without gaps, of any
-    floating dtypes, and a rule that looks at one element at a time: not ``cautious``, and of the
-    directions the sign and ``"clip"``.
+    It needs tensors of one GPU, laid out alike and without gaps; Triton; and a direction that is
+    the sign or ``"clip"``.
 
     >>> x = torch.ones(3)
     >>> takes(x, x.clone(), x.clone())  # on a CPU
     False
     """
-    return (
-        x.is_cuda
-        and x.device == g.device == m.device
-        and not rule.cautious
-        and rule.nonlinearity in ("sign", "clip")
-        and all(t.dtype in _DTYPES and not t.is_neg() for t in (x, g, m))
-        and _alike(x, g, m)
-        and _compiles(x.device)
-    )
+    if not (x.is_cuda and x.device == g.device == m.device):
+        return False
+    for t in (x, g, m):
+        if t.dtype not in _DTYPES or type(t) not in _PLAIN or t.is_neg():
+            return False
+    return rule.nonlinearity in ("sign", "clip") and _alike(x, g, m) and _compiles(x.device)
 
 
-def lion_updates_(updates: list[Update], scalars: Scalars, rule: Rule = LION) -> None:
-    """Make the updates, in place (L-001): the bits of :func:`lion_ports.torch.update.lion_update_`.
+def lion_updates_(
+    updates: Sequence[Update], scalars: Scalars, rule: Rule = LION, *, maximize: bool = False
+) -> None:
+    """Make updates that share their scalars, in place (L-001, L-017, L-018, L-022, L-023, L-028).
 
-    One launch for each combination of device and dtypes; nothing waits for the device, which may be
-    capturing a graph. What a graph replays works on the memory, and with the numbers that are no
-    tensors of its device, of its capture.
+    One launch for each combination of device and dtypes, two if ``cautious``. Nothing waits for the
+    device, which may be capturing a graph: its replays work on the memory that they saw, with the
+    values that the scalars have then if they are tensors of the device, and had then if not.
 
     Args:
-        updates: parameters, gradients and momenta that the kernel ``takes``.
+        updates: those that :func:`takes` is true of.
         scalars: numbers or 0-d tensors.
-        rule: for all of them.
+        rule: ``"sign"`` or ``"clip"``, cautious or not.
+        maximize: ascend.
     """
-    alike: dict[tuple[torch.device, tuple[torch.dtype, ...]], list[Update]] = defaultdict(list)
+    batches: dict[tuple[torch.device, tuple[torch.dtype, ...]], list[Update]] = defaultdict(list)
     for update in updates:
         if update.x.numel():
-            alike[update.x.device, tuple(t.dtype for t in update)].append(update)
-    for (device, dtypes), group in alike.items():
-        with torch.cuda.device_of(group[0].x):
-            _launch(group, dtypes, _numbers(scalars, rule, dtypes[0], device), rule)
+            batches[update.x.device, tuple(t.dtype for t in update)].append(update)
+    for (device, dtypes), batch in batches.items():
+        with torch.cuda.device_of(batch[0].x):
+            numbers = _numbers(scalars, rule, dtypes[0], device)
+            _launch(batch, dtypes, numbers, rule, maximize)
 
 
 def _launch(
-    updates: list[Update],
+    batch: list[Update],
     dtypes: tuple[torch.dtype, ...],
     numbers: tuple[float | Tensor, ...],
     rule: Rule,
+    maximize: bool,
 ) -> None:
     from lion_ports.torch import gpu_kernel
 
-    device = updates[0].x.device
-    rows = tuple(_rows(updates))
-    sizes = tuple(row.size for row in rows)
-    on_gpu = device.type == "cuda"  # and if not, in Triton's interpreter
-    stream = torch.cuda.current_stream(device).cuda_stream if on_gpu else 0
-    table: Callable[..., Tensor] = _table
-    owners: Callable[..., Tensor] = _owners
-    if on_gpu and torch.cuda.is_current_stream_capturing():  # the graph's own memory, filled by each replay
-        table, owners = _table.__wrapped__, _owners.__wrapped__
-    gpu_kernel.lion_kernel[(rows[-1].first + _blocks(rows[-1].size),)](
-        table(rows, device, stream),
-        owners(sizes, device, stream),
-        numbers,
-        *(gpu_kernel.DTYPES[dtype] for dtype in dtypes),
-        CLIP=rule.nonlinearity == "clip",
-        CAUTIOUS_DECAY=rule.cautious_decay,
-        BLOCK=_BLOCK,
-        num_warps=_WARPS,
-        enable_fp_fusion=False,  # L-007
-    )
-
-
-def _rows(updates: list[Update]) -> Iterator[_Row]:
-    first = 0
-    for x, g, m in updates:
-        yield _Row(x.data_ptr(), g.data_ptr(), m.data_ptr(), x.numel(), first)
-        first += _blocks(x.numel())
-
-
-def _blocks(size: int) -> int:
-    return -(-size // _BLOCK)
-
-
-# Addresses and sizes seldom change from step to step. A copy is in order with the work of its own
-# stream, and with that of no other.
-@lru_cache(256)
-def _table(rows: tuple[_Row, ...], device: torch.device, stream: int) -> Tensor:
-    """The rows on the device."""
-    return _on(torch.tensor(rows, dtype=torch.int64), device)
-
-
-@lru_cache(256)
-def _owners(sizes: tuple[int, ...], device: torch.device, stream: int) -> Tensor:
-    """For each block the row that it belongs to."""
-    blocks = torch.tensor([_blocks(size) for size in sizes])
-    return _on(torch.arange(len(sizes), dtype=torch.int32).repeat_interleave(blocks), device)
-
-
-def _on(array: Tensor, device: torch.device) -> Tensor:
-    """A copy on a GPU, made without waiting for it."""
-    return array.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else array
+    table = table_of(batch, _BLOCK)
+    counts = table.rows.new_zeros(len(batch)) if rule.cautious else None
+    for count in (True, False) if rule.cautious else (False,):
+        gpu_kernel.lion_kernel[(len(table.owners),)](
+            table.rows,
+            table.owners,
+            counts,
+            numbers,
+            *(gpu_kernel.DTYPES[dtype] for dtype in dtypes),
+            COUNT=count,
+            MAXIMIZE=maximize,
+            CLIP=rule.nonlinearity == "clip",
+            CAUTIOUS_DECAY=rule.cautious_decay,
+            BLOCK=_BLOCK,
+            num_warps=_WARPS,
+            enable_fp_fusion=False,  # L-007
+        )
 
 
 def _numbers(
@@ -142,12 +100,12 @@ def _numbers(
     wd = scalars.wd if scalars.lr_peak is None else _quotient(scalars, compute_dtype(dtype))
     numbers = [
         number if isinstance(number, Tensor) and not number.is_cpu else float(number)
-        for number in (scalars.lr, b1, 1 - b1, b2, 1 - b2, wd, rule.steepness)
+        for number in (scalars.lr, b1, 1 - b1, b2, 1 - b2, wd, rule.steepness, rule.cautious_cap)
     ]
     if dtype == torch.float64:  # Triton passes a number of Python as float32
         floats = [0.0 if isinstance(number, Tensor) else number for number in numbers]
-        on_device = _on(torch.tensor(floats, dtype=dtype), device)
-        pairs = zip(numbers, on_device, strict=True)
+        copies = on_device(torch.tensor(floats, dtype=dtype, device="cpu"), device)
+        pairs = zip(numbers, copies, strict=True)
         numbers = [given if isinstance(given, Tensor) else copy for given, copy in pairs]
     return tuple(n.to(device) if isinstance(n, Tensor) else n for n in numbers)
 
@@ -163,23 +121,15 @@ def _quotient(scalars: Scalars, dtype: torch.dtype) -> Tensor:
 
 def _alike(x: Tensor, g: Tensor, m: Tensor) -> bool:
     """Whether element i in memory is the same element of all three, and there are no gaps."""
-    if x.is_contiguous():
-        return g.is_contiguous() and m.is_contiguous()
-    if not x.stride() == g.stride() == m.stride():
-        return False
-    dense = 1
-    for stride, size in sorted(zip(x.stride(), x.shape, strict=True)):
-        if size > 1 and stride != dense:
-            return False
-        dense *= size
-    return True
+    if x.is_contiguous() and g.is_contiguous() and m.is_contiguous():
+        return True
+    order = sorted(range(x.ndim), key=x.stride, reverse=True)
+    return x.stride() == g.stride() == m.stride() and x.permute(order).is_contiguous()
 
 
 @cache
 def _compiles(device: torch.device) -> bool:
     """Whether Triton is there, with the C compiler that it needs, and compiles for this GPU."""
-    found = importlib.util.find_spec("triton") is not None
     compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
-    rocm = torch.version.hip is not None
-    known = rocm or torch.cuda.get_device_capability(device) >= (8, 0)
-    return found and compiler is not None and known
+    known = torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (8, 0)
+    return find_spec("triton") is not None and compiler is not None and known
