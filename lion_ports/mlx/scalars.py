@@ -1,7 +1,8 @@
 """The scalars of one step, rounded once for all parameters that share them (L-006)."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
 
 import mlx.core as mx
 
@@ -13,7 +14,8 @@ from lion_ports.mlx.groups import Group, Predicate
 _SMALLEST = 2.0**-149
 
 
-class Rounded(NamedTuple):
+@dataclass(frozen=True)
+class Rounded:
     """The scalars of a step in a compute dtype.
 
     Attributes:
@@ -39,6 +41,13 @@ class Rounded(NamedTuple):
         """Those that there are."""
         wd = [] if self.wd is None else [self.wd]
         return [self.lr, self.b1, self.omb1, self.b2, self.omb2, *wd]
+
+    @cached_property
+    def packed(self) -> mx.array:
+        """All as one array of eight, the last of which is 0."""
+        zero = mx.array(0, self.lr.dtype)
+        numbers = self.arrays if self.wd is not None else [*self.arrays, zero]
+        return mx.stack([*numbers, zero, zero])
 
 
 def rounded(scalars: Scalars, dtype: mx.Dtype) -> Rounded:

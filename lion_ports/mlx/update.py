@@ -9,6 +9,7 @@ import mlx.core as mx
 
 from lion_ports.config import LION, Rule, Scalars
 from lion_ports.errors import ConfigError
+from lion_ports.mlx import gpu
 from lion_ports.mlx.arithmetic import (
     as_complex,
     as_reals,
@@ -103,11 +104,13 @@ def average(e: mx.array, x: mx.array, decay: float) -> mx.array:
 def move(
     x: mx.array, g: mx.array, m: mx.array, scalars: Rounded, rule: Rule, *, one_kernel: bool
 ) -> tuple[mx.array, mx.array]:
-    """L-001 as one kernel, or as one operation after another; the bits are the same."""
+    """L-001 as one kernel, or as one operation after another: the bits are the same (L-007)."""
     if x.dtype == mx.complex64:  # L-014: pairs of reals
         x_, g_, m_ = (as_reals(a) for a in (x, g, m))
         new_x, new_m = move(x_, g_, m_, scalars, rule, one_kernel=one_kernel)
         return as_complex(new_x), as_complex(new_m)
+    if gpu.takes(x, g, m, rule):
+        return gpu.move(x, g, m, scalars)
     ordered = one_kernel and is_large(x)
     if one_kernel:
         new_x, new_m = _compiled(rule, scalars.decays, ordered)(x, g, m, *scalars.arrays)
