@@ -212,7 +212,8 @@ def test_nvcc_would_fuse_them_without_the_zero(tmp_path):
 def test_the_choice(monkeypatch):
     x = mx.zeros(8)
     monkeypatch.setattr(mx, "default_device", lambda: mx.Device(mx.gpu))
-    assert not gpu.takes(x, x, x, LION)  # what has not been run on a GPU is not used on one
+    monkeypatch.setattr(gpu, "USED", False)
+    assert not gpu.takes(x, x, x, LION)
     monkeypatch.setattr(gpu, "USED", True)
     assert gpu.takes(x, x, x.astype(mx.bfloat16), LION)
     assert not gpu.takes(x, x, x.astype(mx.int32), LION)
