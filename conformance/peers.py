@@ -50,7 +50,11 @@ PEERS = (
     ),
     Peer("timm", "torch:timm.optim:Lion", rename={"cautious": "caution"}),
     Peer("torch-optimi", "torch:optimi:Lion"),
-    Peer("pytorch-optimizer", "torch:pytorch_optimizer:Lion"),
+    Peer(
+        "pytorch-optimizer",
+        "torch:pytorch_optimizer:Lion",
+        rename={"cautious": "cautious"},  # among its **kwargs, all of which it accepts
+    ),
     Peer("bitsandbytes", "torch:bitsandbytes.optim:Lion32bit"),
     Peer(
         "adv-optm",

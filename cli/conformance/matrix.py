@@ -1,6 +1,7 @@
 """``lion-conformance matrix``."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -22,6 +23,12 @@ from lion_ports.cli.conformance.printing import Progress, say, show_together
 )
 @shared.level("bitwise", "faithful")
 @shared.jobs
+@click.option(
+    "--page",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the numbers of docs/divergences.md anew.",
+)
 @output_options
 def command(
     patterns: tuple[str, ...],
@@ -29,6 +36,7 @@ def command(
     packages: tuple[str, ...],
     level: Any,
     jobs: int | None,
+    page: Path | None,
 ) -> None:
     """All implementations found here, ours and others', against all cases.
 
@@ -38,6 +46,8 @@ def command(
     from lion_ports.conformance.adapters import BUILT_IN
     from lion_ports.conformance.matrix import entries
     from lion_ports.conformance.peers import PEERS
+    from lion_ports.conformance.reports import divergences
+    from lion_ports.conformance.reports.files import write
     from lion_ports.conformance.reports.words import counts, replay
     from lion_ports.conformance.runner import cores
 
@@ -49,7 +59,9 @@ def command(
         )
     ours = tuple(BUILT_IN) if not packages or "lion-ports" in packages else ()
     peers = [peer for peer in PEERS if not packages or peer.package in packages]
-    reports, broken = [], False
+    if page is not None and (patterns or fast or level != "faithful" or len(peers) < len(PEERS)):
+        shared.refuse("--page is of all cases and packages, at level faithful")
+    reports, others, broken = [], [], False
     with Progress("matrix", len(cases) * (len(ours) + len(peers))) as advance:
         for peer, report, absent in entries(
             cases, level, ours=ours, peers=peers, jobs=jobs or cores(),
@@ -59,6 +71,7 @@ def command(
                 say(f"{'not run':12}{peer.impl}: {absent}")
                 continue
             reports.append(report)
+            others += [report] * (peer in peers)
             broken = broken or (peer.package == "lion-ports" and not report.conforms)
             found = ", ".join(f"{count} {name}" for name, count in counts(report.cases).items())
             verdict, colour = ("conforms", "green") if report.conforms else ("does not", "yellow")
@@ -69,5 +82,7 @@ def command(
                 say(f"{'':12}{replay(report, failed[0].id)}", fg="cyan")
     show_together(reports)
     write_outputs(reports)
+    if page is not None and others:
+        write({page: divergences.update(page.read_text("utf-8"), others)})
     if broken or not reports:
         sys.exit(1)

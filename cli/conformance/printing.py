@@ -155,7 +155,8 @@ def _absent(absent: Mapping[str, Sequence[str]]) -> None:
 def _notes(report: "Report") -> str:
     """How far off, how long, and which case took longest."""
     seconds = sum(result.seconds for result in report.cases)
-    parts = [f"{len(report.cases)} cases in {seconds:.1f} s"]
+    count = len(report.cases)
+    parts = [f"{count} {'case' if count == 1 else 'cases'} in {seconds:.1f} s"]
     slowest = max(report.cases, key=lambda result: result.seconds, default=None)
     if slowest is not None and slowest.seconds >= 1:
         parts.append(f"longest {slowest.id} ({slowest.seconds:.1f} s)")

@@ -127,14 +127,19 @@ def verdict(report: Report) -> str:
     if report.conforms:
         passed = sum(result.outcome in PASSED for result in report.cases)
         return f"conforms at level {report.level}: {passed} of {len(report.cases)} cases passed"
-    failed = [result for result in report.cases if result.failed]
-    if not failed:
-        return f"does not conform at level {report.level}: no case could be judged"
-    rules = ", ".join(sorted({result.rule for result in failed}))
-    return (
-        f"does not conform at level {report.level}: it breaks {rules} of docs/spec.md "
-        f"({len(failed)} of {len(report.cases)} cases)"
-    )
+    found = Counter(result.outcome for result in report.cases)
+    rules = ", ".join(sorted({r.rule for r in report.cases if r.outcome == "FAIL"}))
+    why = []
+    if found["FAIL"]:
+        why.append(
+            f"it breaks {rules} of docs/spec.md ({found['FAIL']} of {len(report.cases)} cases)"
+        )
+    if found["ERROR"]:
+        why.append(f"{found['ERROR']} of {len(report.cases)} cases ended in an error")
+    if found["XPASS"]:
+        why.append(f"{found['XPASS']} passed that had to fail")
+    reasons = "; ".join(why) or "no case could be judged"
+    return f"does not conform at level {report.level}: {reasons}"
 
 
 def together(reports: Sequence[Report]) -> str:
