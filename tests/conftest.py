@@ -4,8 +4,30 @@ import os
 import shlex
 import subprocess
 import sys
+import textwrap
 
 import pytest
+
+MINE = """\
+import ctypes, os, pathlib, time
+import numpy as np
+from lion_ports import reference
+
+
+class Mine:
+    def start(self, params, config):
+        self.config, self.x, self.n = config, dict(params), 0
+        self.state = reference.init(params, config)
+
+    def step(self, grads, lr):
+        self.x, self.state = reference.step(self.x, grads, self.state, self.config, lr=lr)
+
+    def params(self):
+        return self.x
+
+    def momentum(self):
+        return self.state.momentum
+"""
 
 
 @pytest.fixture(scope="session")
@@ -26,6 +48,17 @@ def conformance(conformance_command):
         return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", **options)
 
     return run
+
+
+@pytest.fixture
+def mine(tmp_path):
+    """Write ``mine.py`` into a folder: the class Mine, a right Lion, and what stands below it."""
+
+    def write(source=""):
+        (tmp_path / "mine.py").write_text(f"{MINE}\n\n{textwrap.dedent(source)}")
+        return tmp_path
+
+    return write
 
 
 @pytest.fixture

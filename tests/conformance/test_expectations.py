@@ -5,24 +5,7 @@ import textwrap
 
 import pytest
 
-MINE = textwrap.dedent("""
-    import os
-    from lion_ports import reference
-
-    class Mine:
-        def start(self, params, config):
-            self.config, self.x, self.n = config, dict(params), 0
-            self.state = reference.init(params, config)
-
-        def step(self, grads, lr):
-            self.x, self.state = reference.step(self.x, grads, self.state, self.config, lr=lr)
-
-        def params(self):
-            return self.x
-
-        def momentum(self):
-            return self.state.momentum
-
+MINE = """
     class Wrong(Mine):
         '''It steps twice at its second step.'''
 
@@ -37,12 +20,12 @@ MINE = textwrap.dedent("""
             if self.n == 2:
                 os.abort()
             super().step(grads, lr)
-""")
+"""
 
 
 @pytest.fixture
-def run(conformance, tmp_path):
-    (tmp_path / "mine.py").write_text(MINE)
+def run(conformance, mine):
+    tmp_path = mine(MINE)
 
     def run(name, toml, *cases):
         (tmp_path / "expectations.toml").write_text(textwrap.dedent(toml))

@@ -79,36 +79,21 @@ def test_the_command_of_a_peer_is_one_of_a_shell():
 
 
 MINE = """
-import os
-from lion_ports import reference
-
-class Mine:
+class Chosen(Mine):
     def __init__(self, factor=1):
         self.factor = factor * int(os.environ.get("LION_FACTOR", "1"))
 
-    def start(self, params, config):
-        self.config, self.x = config, dict(params)
-        self.state = reference.init(params, config)
-
     def step(self, grads, lr):
-        lr = lr * self.factor
-        self.x, self.state = reference.step(self.x, grads, self.state, self.config, lr=lr)
-
-    def params(self):
-        return self.x
-
-    def momentum(self):
-        return self.state.momentum
+        super().step(grads, lr * self.factor)
 """
 
 
 @pytest.mark.parametrize(
     "wrong", [{"kwargs": {"factor": 2}}, {"environment": {"LION_FACTOR": "2"}}]
 )
-def test_the_command_of_a_report_shows_the_finding_again(shell, tmp_path, monkeypatch, wrong):
-    (tmp_path / "mine.py").write_text(MINE)
-    monkeypatch.chdir(tmp_path)
-    right, entry = rows(peers=[Peer("numpy", "python:mine:Mine", **w) for w in ({}, wrong)])
+def test_the_command_of_a_report_shows_the_finding_again(shell, mine, monkeypatch, wrong):
+    monkeypatch.chdir(mine(MINE))
+    right, entry = rows(peers=[Peer("numpy", "python:mine:Chosen", **w) for w in ({}, wrong)])
     assert right.report.conforms
     case = next(result.id for result in entry.report.cases if result.failed)
     command = replay(entry.report, case)

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import textwrap
 import time
 from functools import cache
 
@@ -19,25 +18,7 @@ from lion_ports.conformance.mutants import MUTANTS
 from lion_ports.conformance.observation import SilentError, TouchedError
 from lion_ports.conformance.verdict import judge
 
-MINE = textwrap.dedent("""
-    import ctypes, os, pathlib, time
-    import numpy as np
-    from lion_ports import reference
-
-    class Mine:
-        def start(self, params, config):
-            self.config, self.x = config, dict(params)
-            self.state = reference.init(params, config)
-
-        def step(self, grads, lr):
-            self.x, self.state = reference.step(self.x, grads, self.state, self.config, lr=lr)
-
-        def params(self):
-            return self.x
-
-        def momentum(self):
-            return self.state.momentum
-
+MINE = """
     class Faulty(Mine):
         '''It reads what is not its own, where a gradient is NaN.'''
 
@@ -52,12 +33,12 @@ MINE = textwrap.dedent("""
             if self.config.weight_decay:
                 time.sleep(600)
             super().step(grads, lr)
-""")
+"""
 
 
 @pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "mine.py").write_text(MINE)
+def folder(mine):
+    tmp_path = mine(MINE)
     for name in ("cli", "trainers", "conformance"):  # a user's own packages must not disturb
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise SystemExit('imported by mistake')\n")

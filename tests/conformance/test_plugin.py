@@ -8,25 +8,6 @@ import xml.etree.ElementTree as ET
 import pytest
 
 MINE = '''
-import os
-from lion_ports import reference
-
-class Mine:
-    """It has no argument for a mask."""
-
-    def start(self, params, config):
-        self.config, self.x = config, dict(params)
-        self.state = reference.init(params, config)
-
-    def step(self, grads, lr):
-        self.x, self.state = reference.step(self.x, grads, self.state, self.config, lr=lr)
-
-    def params(self):
-        return self.x
-
-    def momentum(self):
-        return self.state.momentum
-
 class Coarse(Mine):
     """The learning rate is one ulp off, which the bound allows."""
 
@@ -53,9 +34,9 @@ class Dying(Mine):
 
 
 @pytest.fixture
-def project(tmp_path, plugin_path, monkeypatch):
+def project(mine, plugin_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", plugin_path)
-    (tmp_path / "mine.py").write_text(MINE)
+    tmp_path = mine(MINE)
     (tmp_path / "test_own.py").write_text("def test_own_first():\n    pass\n")
     (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
     return tmp_path
