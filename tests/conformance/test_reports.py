@@ -19,7 +19,15 @@ from lion_ports.conformance.reports import FORMATS
 from lion_ports.conformance.reports.files import FileError, write
 from lion_ports.conformance.reports.json import load
 from lion_ports.conformance.reports.rules import rules
-from lion_ports.conformance.reports.words import OUTCOMES, SYMBOLS, category, element, replay, short
+from lion_ports.conformance.reports.words import (
+    OUTCOMES,
+    SYMBOLS,
+    category,
+    element,
+    replay,
+    short,
+    verdict,
+)
 from lion_ports.conformance.runner import Report
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "conformance/report.schema.json").read_text())
@@ -95,6 +103,26 @@ def run(conformance, tmp_path_factory):
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
     return folder, done.stdout
+
+
+def test_several_implementations_end_in_one_sentence(run):
+    *_, last = run[1].rstrip().splitlines()
+    assert last == (
+        "2 of 4 implementations conform at level faithful; these do not: python:mine:wrong local, "
+        "python:mine:hostile local"
+    )
+    assert run[1].count("implementations conform") == 1
+
+
+def test_a_verdict_tells_broken_rules_from_crashes_and_from_what_passed():
+    outcomes = {"basic-decay": "FAIL", "decay-alone": "ERROR", "decay-strong": "XPASS"}
+    results = [Result(case, "L-001", outcome) for case, outcome in outcomes.items()]
+    told = [verdict(Report("mine", "faithful", cases=[result])) for result in results]
+    assert told == [
+        "does not conform at level faithful: it breaks L-001 of docs/spec.md (1 of 1 cases)",
+        "does not conform at level faithful: 1 of 1 cases ended in an error",
+        "does not conform at level faithful: 1 passed that had to fail",
+    ]
 
 
 def test_json_follows_its_schema_and_can_be_loaded(run):
