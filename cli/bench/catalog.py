@@ -47,6 +47,16 @@ class Contender:
         """Whether it is one of lion_ports'."""
         return self.package == "lion-ports"
 
+    def entry(self, status: str, message: str | None = None) -> dict[str, Any]:
+        """What stands of it in the results in any case."""
+        return {
+            "name": self.name,
+            "package": self.package,
+            "ours": self.ours,
+            "status": status,
+            "message": message,
+        }
+
     def installed(self) -> bool:
         """Whether what it needs is there; imports none of it."""
         modules = self.needs or (self.target.partition(":")[0].partition(".")[0],)

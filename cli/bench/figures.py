@@ -8,23 +8,12 @@ def complete(result: dict[str, Any]) -> None:
 
     ``of_bandwidth`` is the bandwidth reached divided by that of the probe in the same rounds;
     ``times_baseline`` and ``times_fastest`` say how many times as fast as the baseline, and as the
-    fastest that is not ours. What crashed the worker is added as failed.
+    fastest that is not ours.
     """
     for case in result["cases"]:
         for entry in case["contenders"]:
             if entry["status"] == "measured":
                 _complete(entry, case, result["baseline"])
-        for name, reason in result["crashed"].items():
-            case["contenders"].append(
-                {
-                    "name": name,
-                    "package": "",
-                    "ours": name.startswith("lion-ports"),
-                    "status": "failed",
-                    "message": reason,
-                }
-            )
-    del result["crashed"]
 
 
 def median(case: dict[str, Any], name: str) -> float | None:

@@ -28,12 +28,13 @@ def measure(request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         shapes = [tuple(shape) for shape in case["shapes"]]
         few = [c for c in contenders if len(shapes) <= c.tensors]
         on = Case(shapes, request["dtype"], request["device"])
-        measured = _case(framework, few, on, request, tell)
-        left = [entry_of(c, "skipped", f"not given more than {c.tensors:,} tensors")
-                for c in contenders if c not in few]  # fmt: skip
-        measured["contenders"] += left
-        cases.append({"shapes": case["name"], "tensors": len(shapes),
-                      "parameters": size(shapes), **measured})  # fmt: skip
+        about = {"shapes": case["name"], "tensors": len(shapes), "parameters": size(shapes)}
+        cases.append(about | _case(framework, few, on, request, tell))
+        cases[-1]["contenders"] += [
+            c.entry("skipped", f"not given more than {c.tensors:,} tensors")
+            for c in contenders
+            if c not in few
+        ]
         gc.collect()
     return {"device": device, "cases": cases}
 
@@ -41,7 +42,7 @@ def measure(request: dict[str, Any], tell: Tell) -> dict[str, Any]:
 def _case(
     framework: Any, contenders: list[Contender], case: Case, request: dict[str, Any], tell: Tell
 ) -> dict[str, Any]:
-    entries = {c.name: entry_of(c, "measured", None) for c in contenders}
+    entries = {c.name: c.entry("measured") for c in contenders}
     steps: dict[str, Step] = {}
 
     def failed(name: str, error: Exception) -> None:
@@ -114,17 +115,6 @@ def _figures(
                 step.run()
             figures["recompilations"] = step.traces() - before
     return figures
-
-
-def entry_of(contender: Contender, status: str, message: str | None) -> dict[str, Any]:
-    """What is known of a contender before it is measured."""
-    return {
-        "name": contender.name,
-        "package": contender.package,
-        "ours": contender.ours,
-        "status": status,
-        "message": message,
-    }
 
 
 def sentence(error: Exception) -> str:

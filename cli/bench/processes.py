@@ -1,5 +1,6 @@
 """A process for each backend, one at a time: thread pools and BLAS do not disturb each other."""
 
+import contextlib
 import json
 import os
 import signal
@@ -22,11 +23,11 @@ class WorkerError(LionError):
         self.exit_code = exit_code
 
 
-def run(request: dict[str, Any], watch: Watch) -> dict[str, Any]:
-    """The result of ``measure`` in a process of its own.
+def run(request: dict[str, Any], watch: Watch) -> tuple[dict[str, Any], dict[str, str]]:
+    """The result of ``measure`` in a process of its own, and who made such a process end.
 
     A contender that takes the process along (a crash, too much memory) is left out of another
-    attempt, and reported in ``crashed`` with the reason.
+    attempt, and returned with the reason.
 
     Raises:
         WorkerError: the worker refused, or ended while it was at no contender.
@@ -36,7 +37,7 @@ def run(request: dict[str, Any], watch: Watch) -> dict[str, Any]:
         left = [c for c in request["contenders"] if c["name"] not in crashed]
         result, at, reason = _attempt(request | {"contenders": left}, watch)
         if result is not None:
-            return result | {"crashed": crashed}
+            return result, crashed
         if at is None or not any(c["name"] == at for c in left):
             raise WorkerError(f"the process of {request['backend']} ended early: {reason}")
         crashed[at] = reason
@@ -60,8 +61,9 @@ def _attempt(
         assert worker.stdin is not None
         assert worker.stdout is not None
         try:
-            worker.stdin.write(json.dumps(request))
-            worker.stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # it has ended; the lines below say why
+                worker.stdin.write(json.dumps(request))
+                worker.stdin.close()
             for line in worker.stdout:
                 event = json.loads(line)
                 if event["event"] == "done":

@@ -112,18 +112,19 @@ def collect(
     with _progress() as show:
         for backend in chosen.backends:
             here = [c for c in contenders if c.backend == backend]
-            found = [dataclasses.asdict(c) for c in here if c.installed()]
+            found = [c for c in here if c.installed()]
             if not found:
                 continue
-            asked = {**common, "backend": backend, "contenders": found, **request(backend)}
-            results.append(
-                {
-                    "backend": backend,
-                    "baseline": BASELINES[backend],
-                    "not_installed": [c.name for c in here if not c.installed()],
-                    **processes.run(asked, partial(show, backend)),
-                }
-            )
+            asked = {**common, "backend": backend, **request(backend)}
+            asked["contenders"] = [dataclasses.asdict(c) for c in found]
+            result, crashed = processes.run(asked, partial(show, backend))
+            for case in result["cases"]:
+                case["contenders"] += [
+                    c.entry("failed", crashed[c.name]) for c in found if c.name in crashed
+                ]
+            absent = [c.name for c in here if c not in found]
+            beside = {"baseline": BASELINES[backend], "not_installed": absent}
+            results.append({"backend": backend, **beside, **result})
     if not results:
         names = ", ".join(c.name for c in contenders)
         raise ConfigError(f"of what is asked for, nothing is installed: {names or 'nobody'}")

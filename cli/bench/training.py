@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lion_ports.cli.bench.catalog import ALONE, HAND_WRITTEN, TRAINER, Contender
-from lion_ports.cli.bench.measure import Tell, entry_of, sentence
+from lion_ports.cli.bench.measure import Tell, sentence
 from lion_ports.cli.bench.rounds import interleave, spread
 from lion_ports.cli.bench.steps import Case
 from lion_ports.trainers.architecture import Architecture
@@ -40,7 +40,7 @@ def measure(request: dict[str, Any], tell: Tell) -> dict[str, Any]:
     weights = initial_parameters(architecture, 0)
     shapes = list(architecture.shapes().values())
     contenders = [Contender(**fields) for fields in request["contenders"]]
-    entries = {c.name: entry_of(c, "measured", None) for c in contenders}
+    entries = {c.name: c.entry("measured") for c in contenders}
     runs: dict[str, Callable[[], object]] = {}
 
     def failed(name: str, error: Exception) -> None:
@@ -104,10 +104,6 @@ def complete(result: dict[str, Any]) -> None:
         case["optimizer_share"] = None
         if trainer is not None and alone is not None:
             case["optimizer_share"] = alone["ms"]["median"] / trainer["ms"]["median"]
-        for name, reason in result["crashed"].items():
-            absent = {"package": "", "ours": name != TRAINER, "status": "failed"}
-            case["contenders"].append({"name": name, **absent, "message": reason})
-    del result["crashed"]
 
 
 def _trainer(backend: str, given: EngineSettings, weights: dict[str, Any]) -> Step:

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import textwrap
-from pathlib import Path
+from importlib.resources import files
 
 import jsonschema
 import pytest
@@ -13,30 +13,31 @@ from lion_ports.cli.bench import main
 from lion_ports.cli.bench.catalog import CONTENDERS
 from lion_ports.cli.bench.files import markers
 
-BENCH = Path(__file__).parents[2] / "cli" / "bench"
-SCHEMA = json.loads((BENCH / "bench.schema.json").read_text())
+# As the package ships it.
+SCHEMA = json.loads(files("lion_ports.cli.bench").joinpath("bench.schema.json").read_text())
+# Without torch.compile, which takes ten seconds.
+OURS = ("--only", "lion-ports", "--only", "lion-ports *", "--only", "lion-ports, mx*")
 QUICK = ("--threads", "1", "--rounds", "1", "--seconds", "0")
 
 MINE = """
-import os, torch
+import os
+from mlx.optimizers import SGD
 
-class Raises(torch.optim.Optimizer):
-    def __init__(self, params, lr):
-        super().__init__(params, {"lr": lr})
-
-    def step(self):
+class Raises(SGD):
+    def update(self, model, gradients):
         raise ArithmeticError("mine cannot do this\\nand says more")
 
-class RaisesLater(Raises):
+class RaisesLater(SGD):
     calls = 0
 
-    def step(self):
+    def update(self, model, gradients):
         self.calls += 1
         if self.calls > 3:
             raise ArithmeticError("mine is tired")
+        super().update(model, gradients)
 
-class Crashes(Raises):
-    def step(self):
+class Crashes(SGD):
+    def update(self, model, gradients):
         os.abort()
 """
 
@@ -79,7 +80,7 @@ def test_one_step_of_ours_and_theirs(bench, folder):
     page.write_text("before\n" + "\nold\n".join(markers("step")) + "\nafter\n")
     code, out, _ = bench(
         "step", "--shapes", "3x10x20", "--threads", "1", "--rounds", "8", "--seconds", "0",
-        "--only", "lion-ports*", "--only", "lion-pytorch", "--only", "optax.*", "--only", "mlx L*",
+        *OURS, "--only", "lion-pytorch", "--only", "optax.*", "--only", "mlx L*",
         "--json", "all.json", "--markdown", "page.md", "--plot", "all.svg",
     )  # fmt: skip
     assert code == 0
@@ -101,8 +102,11 @@ def test_one_step_of_ours_and_theirs(bench, folder):
             assert name in out
         assert contenders(result)[result["baseline"]]["times_baseline"] == 1
     torch, jax, mlx = (contenders(result) for result in found["backends"])
-    for entry in (torch["lion-ports, torch.compile"], jax["lion-ports fused_lion"],
-                  jax["lion-ports lion"], mlx["lion-ports, mx.compile"]):  # fmt: skip
+    for entry in (
+        jax["lion-ports fused_lion"],
+        jax["lion-ports lion"],
+        mlx["lion-ports, mx.compile"],
+    ):
         assert entry["recompilations"] == 0
     assert jax["lion-ports fused_lion"]["temporary_bytes"] == 0
     assert jax["optax.lion"]["temporary_bytes"] >= 4 * 600  # the momentum, copied
@@ -119,8 +123,9 @@ def test_one_step_of_ours_and_theirs(bench, folder):
 def test_a_peer_that_raises_or_crashes_is_reported_and_ends_nothing(bench, folder):
     peers = ("Raises", "RaisesLater", "Crashes")
     code, out, _ = bench(
-        "step", "--backend", "torch", "--shapes", "2x10", *QUICK, "--only", "lion-ports",
-        *(word for peer in peers for word in ("--peer", f"torch:mine:{peer}")),
+        "step", "--backend", "mlx", "--shapes", "2x10", "--only", "lion-ports",
+        "--threads", "1", "--rounds", "3", "--seconds", "0",
+        *(word for peer in peers for word in ("--peer", f"mlx:mine:{peer}")),
         "--json", "all.json",
     )  # fmt: skip
     assert code == 0
@@ -128,6 +133,9 @@ def test_a_peer_that_raises_or_crashes_is_reported_and_ends_nothing(bench, folde
     assert found["lion-ports"]["status"] == "measured"
     assert found["mine:Raises"]["message"] == "ArithmeticError: mine cannot do this"
     assert found["mine:RaisesLater"]["message"] == "ArithmeticError: mine is tired"
+    orders = document(folder)["backends"][0]["cases"][0]["orders"]
+    assert ["mine:RaisesLater" in order for order in orders] == [True, False, False]
+    assert all("lion-ports" in order for order in orders)
     assert found["mine:Crashes"]["message"] == "the process was ended by SIGABRT"
     for peer in peers:
         assert found[f"mine:{peer}"]["status"] == "failed"
@@ -291,3 +299,6 @@ def test_everybody_who_is_installed(bench, folder):
     for result in document(folder)["backends"]:
         for entry in contenders(result).values():
             assert entry["status"] == "measured" or entry["message"]
+    torch = contenders(document(folder)["backends"][0])
+    assert torch["lion-ports, torch.compile"]["compile_seconds"] > 0
+    assert torch["lion-ports, torch.compile"]["recompilations"] == 0

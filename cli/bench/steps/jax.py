@@ -118,7 +118,7 @@ def _keras(contender: Contender, params: Any) -> Way:
         return [jnp.array(v.value, copy=True) for v in optimizer.variables]
 
     def update(params: Any, grads: Any, state: Any, lr: Any) -> Any:
-        state = [lr if v is optimizer._learning_rate else s
+        state = [lr if v.path.endswith("learning_rate") else s
                  for v, s in zip(optimizer.variables, state, strict=True)]  # fmt: skip
         return optimizer.stateless_apply(state, grads, params)
 
