@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo
 
 from lion_ports.config import (
     Decay,
@@ -157,7 +158,8 @@ class Lion(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        jobs, complete = self._jobs(torch.compiler.is_compiling())
+        compiling = torch.compiler.is_compiling()
+        jobs, complete = self._jobs_outside_of_graphs() if compiling else self._jobs()
         steps, bound = self.config.gradient_accumulation_steps, self.config.global_clipnorm
         if steps > 1:
             accumulate_(jobs)
@@ -194,13 +196,19 @@ class Lion(torch.optim.Optimizer):
         settings = settings_of(group, self._unscale(), as_tensors=False)
         update_([job_of(p, slots, settings)])
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def _jobs(self, as_tensors: bool) -> tuple[list[Job], bool]:
+    @_disable_dynamo  # torch.compiler.disable would import the compiler with this module
+    def _jobs_outside_of_graphs(self) -> tuple[list[Job], bool]:
+        """What ``_jobs`` says, for a graph, which gets the scalars as tensors.
+
+        No other learning rate, and no other weight decay, is then a reason to compile again.
+        """
+        return self._jobs(as_tensors=True)
+
+    def _jobs(self, *, as_tensors: bool = False) -> tuple[list[Job], bool]:
         """What is to be done in this step, and whether it completes an update (L-025).
 
-        All that Python decides is decided here, outside of a compiled graph, which gets the scalars
-        as tensors: no other learning rate, and no other weight decay, is a reason to compile again.
-        What can be refused is refused before anything is written.
+        All that Python decides is decided here. What can be refused is refused before anything is
+        written.
         """
         groups, steps = self.param_groups, self.config.gradient_accumulation_steps
         watched = list(zip(groups, self._watches, strict=True))

@@ -163,6 +163,7 @@ import sys, warnings
 import torch
 import lion_ports.torch
 assert not sys.modules.get("numba"), "imported before it is needed"
+assert "torch._dynamo" not in sys.modules, "the compiler is imported before it is needed"
 generator = torch.Generator().manual_seed(0)
 params = [torch.nn.Parameter(torch.randn(size, generator=generator)) for size in (3, 70_001)]
 for p in params:
