@@ -74,15 +74,8 @@ def run_case(case: Case, make: Callable[[], Any], level: Level, *, flush: bool =
             observed, uninterrupted = replay(make, trial)
     except UnsupportedError as error:
         result.outcome, result.detail = UNSUPPORTED, error.capability
-    except TouchedError as error:
-        result.outcome, result.detail = "FAIL", str(error)
-        result.diagnosis = ["gradient-overwritten"]
-    except SilentError as error:
-        result.outcome, result.detail = "FAIL", str(error)
-        result.diagnosis = ["raise-ignored"]
-    except RecompiledError as error:
-        result.outcome, result.detail = "FAIL", str(error)
-        result.diagnosis = ["compiled-again"]
+    except (RecompiledError, SilentError, TouchedError) as error:
+        result.outcome, result.detail, result.diagnosis = "FAIL", str(error), [error.mutant]
     except Exception as error:  # whatever it is, it is the implementation's answer
         where = traceback.extract_tb(error.__traceback__)[-1]
         result.detail = f"{type(error).__name__}: {error} ({where.name}, line {where.lineno})"

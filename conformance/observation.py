@@ -16,12 +16,16 @@ from lion_ports.state import load_state, save_state
 class TouchedError(Exception):
     """The implementation wrote to a gradient."""
 
+    mutant = "gradient-overwritten"
+
     def __init__(self, step: int, name: str) -> None:
         super().__init__(f"step {step}, {name}: the gradient was written to")
 
 
 class SilentError(Exception):
     """The implementation made a step that it should have refused."""
+
+    mutant = "raise-ignored"
 
     def __init__(self, step: int) -> None:
         super().__init__(f"step {step}: no exception came, and a gradient is not finite")
@@ -30,9 +34,11 @@ class SilentError(Exception):
 class RecompiledError(Exception):
     """The compiler was needed again, and only numbers had changed."""
 
+    mutant = "compiled-again"
+
     def __init__(self, step: int) -> None:
         super().__init__(
-            f"step {step}: compiled again, and nothing but the learning rate or the weight decay had changed"
+            f"step {step}: compiled again, though only a learning rate or a decay had changed"
         )
 
 
@@ -45,8 +51,8 @@ OFFERS = {
 """What a trial may ask of ``start`` beyond the protocol, by the name in an implementation's
 ``offers``, and what the reports call it."""
 
-# An optimizer may be compiled once without a state and once with one.
-_SETTLED = 2
+# At first there is no state; then a number that has changed may become a variable of the program.
+_SETTLED = 3
 
 
 def observe(make: Callable[[], Any], trial: Trial) -> list[Snapshot]:

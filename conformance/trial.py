@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,8 +54,9 @@ class Trial:
     frozen: Mapping[str, range] = field(default_factory=dict)
     # Names of one and the same tensor, which have the same values and gradients throughout.
     tied: tuple[str, ...] = ()
-    # Ask the way that the framework compiles, which from the third step on compiles nothing.
-    compiled: bool = False
+    # Ask the way that the framework compiles, which from the fourth step on compiles nothing; where
+    # it captures a step first and makes code of that later, "captured" leaves the code out.
+    compiled: Literal["captured", "whole"] | None = None
     # Every operation is exact, so that every right way of writing Lion gives the same bits.
     exact: bool = False
     # Construct with the learning rate alone: the implementation's own defaults are under test.

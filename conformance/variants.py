@@ -83,7 +83,7 @@ class Variant:
         groups: tuple[Group, ...] = (),
         frozen: frozenset[str] = frozenset(),
         tied: tuple[str, ...] = (),
-        compiled: bool = False,
+        compiled: str | None = None,
     ) -> None:
         """Take these parameters and settings; its own defaults are those of ``LionConfig``."""
         self.config, self.mask = self.obey(config, mask)
@@ -113,7 +113,8 @@ class Variant:
         for name, g in due.items():
             x, slot = params[name], self.slot(name, params[name])
             decays = self.mask is None or self.mask[name]
-            config = replace(self.config, **self.grouped(self, name))
+            own = self.grouped(self, name)
+            config = replace(self.config, **own) if own else self.config
             wd = scheduled("weight_decay", config.weight_decay, at)
             rate = self.rate(self._rates[name])
             scalars = config.scalars(rate, wd, self.state.lr_peak, decays=decays)

@@ -66,10 +66,20 @@ def test_a_failing_case_names_its_mutant(name):
 
 
 def test_a_mutant_that_a_case_does_not_touch_is_not_in_the_matrix():
-    few = {name: MUTANTS[name] for name in ("decay-missing", "betas-swapped", "ema-late")}
+    few = ("decay-missing", "betas-swapped", "ema-late")
     matrix = kill_matrix([CASES["basic-decay"], CASES["errors-nan-lr"]], few)
     assert [kill.case for kill in matrix["decay-missing"]] == ["basic-decay"]
     assert matrix["ema-late"] == []
+
+
+def test_several_processes_find_what_one_finds():
+    cases = [CASES[name] for name in ("compiled-once", "decay-alone", "structure-tied")]
+    done = []
+    few = ("compiled-again", "decay-missing", "tied-parted", "group-momentum")
+    matrix = kill_matrix(cases, few, on_case=lambda: done.append(True), jobs=2)
+    assert matrix == kill_matrix(cases, few)
+    assert matrix["tied-parted"] == [("structure-tied", True)]
+    assert len(done) == 3
 
 
 @pytest.mark.parametrize("control", CONTROLS)
