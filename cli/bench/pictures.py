@@ -107,7 +107,8 @@ def _bars(
                   ecolor=DARK, elinewidth=0.8, capsize=2)  # fmt: skip
     ends = [value + above for value, (_, above) in zip(values, spreads, strict=True)]
     for place, end, label, ours in zip(places, ends, labels, own, strict=True):
-        axes.text(end, place, f"  {label}", va="center", fontsize=8,
+        axes.text(end, place, f"  {label}", va="center", fontsize=8, zorder=3,
+                  bbox={"facecolor": "white", "edgecolor": "none", "pad": 0},
                   fontweight="bold" if ours else "normal")  # fmt: skip
     axes.set_yticks(places, [e["name"] for e in entries])
     for tick, ours in zip(axes.get_yticklabels(), own, strict=True):

@@ -13,6 +13,10 @@ class Row(NamedTuple):
     cells: tuple[str, ...]
 
 
+SPARE = ("quartiles", "GB/s", "recompiled", "bytes/param", "compile", "vs fastest other")
+"""Columns that a narrow terminal does without, the first of them first."""
+
+
 class Table(NamedTuple):
     """One table, its columns (the first is text, the rest are numbers), and remarks below it."""
 
@@ -20,6 +24,27 @@ class Table(NamedTuple):
     columns: tuple[str, ...]
     rows: list[Row]
     remarks: list[str]
+
+    def fitting(self, width: int) -> "Table":
+        """Without those of ``SPARE`` for which a terminal of this width has no room."""
+        table = self
+        for name in SPARE:
+            if sum(table.widths()) + 3 * len(table.columns) + 2 > width and name in table.columns:
+                keep = [i for i, column in enumerate(table.columns) if column != name]
+                rows = [Row(r.kind, tuple(r.cells[i] for i in keep)) for r in table.rows]
+                table = table._replace(columns=tuple(table.columns[i] for i in keep), rows=rows)
+        left_out = [name for name in self.columns if name not in table.columns]
+        if not left_out:
+            return self
+        words = f"no room for {', '.join(left_out)}: widen the window, or see --json"
+        return table._replace(remarks=[*self.remarks, words])
+
+    def widths(self) -> list[int]:
+        """The least of each column: its longest cell, or the longest word of its heading."""
+        return [
+            max([len(row.cells[place]) for row in self.rows] + [len(w) for w in column.split()])
+            for place, column in enumerate(self.columns)
+        ]
 
 
 def tables(document: Document) -> list[Table]:
@@ -42,10 +67,11 @@ def show(document: Document) -> None:
     console.print()
     for line in heading(document):
         console.print(Text(line, "dim"))
-    for table in tables(document):
+    for table in (table.fitting(console.width) for table in tables(document)):
         shown = RichTable(title=table.title, title_justify="left", box=box.SIMPLE_HEAD)
         for place, column in enumerate(table.columns):
-            shown.add_column(column, justify="right" if place else "left", no_wrap=place == 0)
+            words = column if place == 0 else column.replace(" ", "\n")
+            shown.add_column(words, justify="right" if place else "left", no_wrap=True)
         for row in table.rows:
             shown.add_row(*(Text(cell) for cell in row.cells), style=styles[row.kind])
         console.print()

@@ -1,6 +1,7 @@
 """lion-bench through its command line, on tensors so small that nothing here is about time."""
 
 import json
+import re
 import subprocess
 import sys
 import textwrap
@@ -140,6 +141,19 @@ def test_a_peer_that_raises_or_crashes_is_reported_and_ends_nothing(bench, folde
     for peer in peers:
         assert found[f"mine:{peer}"]["status"] == "failed"
         assert f"mine:{peer} failed: {found[f'mine:{peer}']['message']}" in out
+
+
+@pytest.mark.parametrize("width", [80, 90])
+def test_a_narrow_terminal_has_fewer_columns_and_no_cut_figures(width, bench, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # what rich takes for a terminal
+    monkeypatch.setenv("COLUMNS", str(width))
+    code, out, _ = bench("step", "--backend", "mlx", "--shapes", "2x10", *QUICK)
+    assert code == 0
+    assert "no room for quartiles" in out
+    lines = [re.sub("\x1b\\[[0-9;]*m", "", line).strip() for line in out.splitlines()]
+    (row,) = [line for line in lines if line.startswith("mlx Lion  ")]
+    assert row.endswith(" B")  # the extra memory, which is the last column
+    assert "\N{HORIZONTAL ELLIPSIS}" not in out
 
 
 def test_scaling(bench, folder):
