@@ -84,7 +84,7 @@ def _update(
     g_ = tl.load(g + lane, there).to(C)
     m_ = tl.load(m + lane, there).to(C)
     if MAXIMIZE:
-        g_ = -g_
+        g_ = g_ * -1.0  # where Triton negates by 0 - g, -0 is lost
     b1, one_minus_b1 = _scalar(scalars[1], C), _scalar(scalars[2], C)
 
     # L-007: one IEEE operation at a time, in this order; it is compiled without fusion.

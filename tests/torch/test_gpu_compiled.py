@@ -115,12 +115,10 @@ def fused(program):
     AMD multiplies and adds float16 with such instructions, too: then -0 is added, or 1 the factor,
     which rounds nothing.
     """
-    code = listing(program)
-    found = re.findall(
-        r"\b(?:fma|mad)\.\S*f(?:16|32|64)\S* .*|\bv_(?:pk_)?(?:fma|fmac|mad|mac)\w*_f(?:16|32|64)\b.*",
-        code,
-    )
-    return [line for line in found if not re.search(r", (?:1\.0, \S+|neg\(0\)) op_sel", line)]
+    nvidia = r"\b(?:fma|mad)\.\S*f(?:16|32|64)\S*\s.*"
+    amd = r"\bv_(?:pk_)?(?:fma|fmac|mad|mac)\w*_f(?:16|32|64)\b.*"
+    found = re.findall(f"{nvidia}|{amd}", listing(program))
+    return [line for line in found if not re.search(r", (?:-?1\.0, \S+|neg\(0\)) op_sel", line)]
 
 
 def spilt(program, folder):

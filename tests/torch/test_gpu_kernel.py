@@ -32,11 +32,13 @@ def machine(request, monkeypatch):
     """Where the kernel runs: a device, or the interpreter with the things mended that no GPU does.
 
     It cuts bfloat16 off where all round to nearest even, makes other numbers of those that are
-    subnormal, and keeps numbers of Python in float64, which arrive in float32.
+    subnormal, keeps numbers of Python in float64, which arrive in float32, and loads zero where
+    nothing is loaded, which may be anything.
     """
     if request.param == "cuda":
         return "cuda"
     argument = interpreter._implicit_cvt
+    load = interpreter.InterpreterBuilder.create_masked_load
 
     def converted(value, dtype, to, rounding):
         if (dtype, to) == (tl.float32, tl.bfloat16):
@@ -53,18 +55,24 @@ def machine(request, monkeypatch):
         number = interpreter.TensorHandle(np.array([value], np.float32), tl.float32)
         return tl.tensor(number, tl.float32)
 
+    def anything(self, pointers, mask, other, *options):
+        loaded = load(self, pointers, mask, other, *options)
+        if other is None:
+            loaded.data[~mask.data] = 17  # as a bfloat16 or float16, a subnormal number
+        return loaded
+
+    def total(value):  # for a function of Triton's, which the interpreter would leave changed
+        number = value.handle.data.sum(dtype=np.int32, keepdims=True)
+        return tl.tensor(interpreter.TensorHandle(number, tl.int32), tl.int32)
+
+    monkeypatch.setattr(tl, "sum", total)
+    monkeypatch.setattr(interpreter.InterpreterBuilder, "create_masked_load", anything)
     monkeypatch.setattr(interpreter, "_convert_float", converted)
     monkeypatch.setattr(interpreter, "_implicit_cvt", single)
-    interpret(monkeypatch)
-    return "cpu"
-
-
-def interpret(monkeypatch):
-    """Put what the interpreter makes of the functions in their place."""
-    functions = {(gpu_kernel, name): value for name, value in vars(gpu_kernel).items()}
-    for (module, name), value in (functions | {(tl, "sum"): tl.sum}).items():
+    for name, value in list(vars(gpu_kernel).items()):
         if isinstance(value, triton.JITFunction):
-            monkeypatch.setattr(module, name, interpreter.InterpretedFunction(value.fn))
+            monkeypatch.setattr(gpu_kernel, name, interpreter.InterpretedFunction(value.fn))
+    return "cpu"
 
 
 @pytest.fixture
@@ -158,6 +166,20 @@ def test_cautious_counts_by_tensor(machine, launches, dtype, offset):
     rule = Rule(cautious=True)
     check(updates(machine, 4, (dtype,) * 3, offset=offset), rule=rule, maximize=True)
     assert len(launches) == 2
+
+
+@pytest.mark.skipif(MACHINES != ["interpreter"], reason="looks on, which a GPU does not let one")
+@pytest.mark.parametrize("offset", [0, 1])
+def test_whole_and_aligned_blocks_are_not_masked(machine, monkeypatch, offset):
+    update, masked = gpu_kernel._update, []
+
+    def seen(x, g, m, rest, *others):
+        masked.append(rest is not None)
+        update(x, g, m, rest, *others)
+
+    monkeypatch.setattr(gpu_kernel, "_update", seen)
+    check(updates(machine, 13, (torch.float32,) * 3, sizes=(5000,), offset=offset))
+    assert masked == ([True] * 3 if offset else [False, False, True])
 
 
 @dtype_ids
