@@ -9,7 +9,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
 pytest.importorskip("numba", reason="needs numba, which is not installed")
 
-from lion_ports.torch import Lion, cpu  # noqa: E402
+from lion_ports.torch import Lion  # noqa: E402
 from lion_ports.torch.threads import in_blocks  # noqa: E402
 
 # Some tensors that are worth several threads, and some that are not.
@@ -222,18 +222,3 @@ def test_a_step_takes_no_memory_of_the_size_of_a_tensor(options):
     taken = [event.self_cpu_memory_usage for event in profile.events()]
     assert sum(size for size in taken if size > 0) < 1024
     assert peak < 1 << 19
-
-
-def test_gradients_made_for_an_update_do_not_wait_for_all_others(monkeypatch):
-    together = []
-
-    def lion_updates_(updates, *args, make=cpu.lion_updates_, **kwargs):
-        together.append(sum(update.g.numel() for update in updates))
-        make(updates, *args, **kwargs)
-
-    monkeypatch.setattr(cpu, "lion_updates_", lion_updates_)
-    training(sizes=(1 << 17,) * 9, clipvalue=0.5).step()
-    assert together == [1 << 18] * 4 + [1 << 17]
-    together.clear()
-    training(sizes=(1 << 17,) * 9).step()
-    assert together == [9 << 17]
