@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lion_ports.conformance.protocol import UnsupportedError
 from lion_ports.conformance.trial import Group
 
 Parameters = Mapping[str, torch.nn.Parameter]
@@ -54,8 +55,17 @@ class CompiledStep:
         self._step = torch.compile(step, backend=self._compile)
 
     def __call__(self) -> Any:
-        """Make the step."""
-        return self._step()
+        """Make the step.
+
+        Raises:
+            UnsupportedError: there is no compiler for the code that Inductor writes.
+        """
+        try:
+            return self._step()
+        except Exception as error:
+            if "InvalidCxxCompiler" in f"{type(error).__name__}: {error}":
+                raise UnsupportedError("compilation, which needs a C++ compiler") from error
+            raise
 
     def _compile(self, graph: Any, inputs: Any) -> Any:
         self.graphs += 1
