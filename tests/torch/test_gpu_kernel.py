@@ -149,7 +149,7 @@ def test_one_launch_for_many_tensors(machine, launches, dtype, offset):
     assert launches == [(1 + 1 + 1 + 1 + 2 + 4,)]
 
 
-@pytest.mark.parametrize("wd", [0.0, 0.1])
+@pytest.mark.parametrize("wd", [0.0, 1e-60, 0.1])
 @pytest.mark.parametrize("cautious_decay", [False, True])
 @pytest.mark.parametrize("cautious", [False, True])
 @pytest.mark.parametrize("nonlinearity", ["sign", "clip"])
