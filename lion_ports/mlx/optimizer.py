@@ -20,7 +20,8 @@ from lion_ports.errors import ConfigError
 from lion_ports.mlx.arithmetic import select
 from lion_ports.mlx.averages import Averages
 from lion_ports.mlx.gradients import effective_gradients
-from lion_ports.mlx.groups import Predicate, make_groups
+from lion_ports.mlx.group import Predicate
+from lion_ports.mlx.groups import make_groups
 from lion_ports.mlx.rates import Rates
 from lion_ports.mlx.scalars import StepScalars
 from lion_ports.mlx.settings import SETTINGS

@@ -8,7 +8,7 @@ import mlx.core as mx
 
 from lion_ports.config import Scalars
 from lion_ports.mlx.arithmetic import compute_dtype
-from lion_ports.mlx.groups import Group, Predicate
+from lion_ports.mlx.group import Group, Predicate
 
 # A weight decay of at least this is not rounded to zero in any compute dtype.
 _SMALLEST = 2.0**-149

@@ -9,7 +9,7 @@ from mlx.optimizers import Optimizer
 from numpy.typing import NDArray
 
 from lion_ports.errors import StateError
-from lion_ports.mlx.groups import Group
+from lion_ports.mlx.group import Group
 from lion_ports.mlx.optimizer import Lion
 from lion_ports.mlx.step import init_slots
 from lion_ports.mlx.structure import (

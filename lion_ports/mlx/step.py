@@ -4,7 +4,7 @@ import mlx.core as mx
 
 from lion_ports.config import LOSS_SCALE_INITIAL, LionConfig
 from lion_ports.mlx.arithmetic import compute_dtype, narrow, select
-from lion_ports.mlx.groups import Group
+from lion_ports.mlx.group import Group
 from lion_ports.mlx.scalars import Rounded
 from lion_ports.mlx.trees import Slots
 from lion_ports.mlx.update import average, move
