@@ -79,8 +79,9 @@ def _made(reports: Sequence[Report]) -> str:
     return textwrap.fill(
         f"Made on {today()} by `lion-conformance matrix --page` (suite {__version__}, "
         f"specification {SPEC_VERSION}, {count} cases, level {reports[0].level}) on "
-        f"{found['system']} {found['machine']} with Python {found['python']}, {versions}. Each divergence stands "
-        "beside the command that shows one of its cases; the list after it has all of them. "
+        f"{found['system']} {found['machine']} with Python {found['python']}, {versions}. "
+        "Each divergence stands beside the command that shows one of its cases; the list after it "
+        "has all of them. "
         "`tests/conformance/test_divergences.py` runs commands of this page again and compares.",
         100,
         break_on_hyphens=False,
