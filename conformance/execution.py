@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-import numpy as np
-
 from lion_ports.conformance.diagnosis import diagnose
-from lion_ports.conformance.observation import SilentError, TouchedError, observe
+from lion_ports.conformance.observation import RecompiledError, SilentError, TouchedError, observe
 from lion_ports.conformance.protocol import UnsupportedError
+from lion_ports.conformance.refusal import not_refused
 from lion_ports.conformance.trajectory import judge_trajectory
 from lion_ports.conformance.trial import Case, Snapshot, Trial
 from lion_ports.conformance.verdict import Judgement, judge
@@ -70,17 +69,13 @@ def run_case(case: Case, make: Callable[[], Any], level: Level, *, flush: bool =
     trial = case.build()
     try:
         if trial.refuse is not None:
-            _judge_refusal(result, trial, make, level)
+            _conclude_refusal(result, not_refused(trial, make), level)
         else:
             observed, uninterrupted = replay(make, trial)
     except UnsupportedError as error:
         result.outcome, result.detail = UNSUPPORTED, error.capability
-    except TouchedError as error:
-        result.outcome, result.detail = "FAIL", str(error)
-        result.diagnosis = ["gradient-overwritten"]
-    except SilentError as error:
-        result.outcome, result.detail = "FAIL", str(error)
-        result.diagnosis = ["raise-ignored"]
+    except (RecompiledError, SilentError, TouchedError) as error:
+        result.outcome, result.detail, result.diagnosis = "FAIL", str(error), [error.mutant]
     except Exception as error:  # whatever it is, it is the implementation's answer
         where = traceback.extract_tb(error.__traceback__)[-1]
         result.detail = f"{type(error).__name__}: {error} ({where.name}, line {where.lineno})"
@@ -101,6 +96,7 @@ def replay(make: Callable[[], Any], trial: Trial) -> tuple[list[Snapshot], list[
     Raises:
         TouchedError: a gradient was written to (L-003).
         SilentError: a step came through that had to raise (L-019).
+        RecompiledError: another learning rate made the compiler work again (L-015).
         UnsupportedError: the implementation does not offer what the trial needs.
     """
     observed = observe(make, trial)
@@ -109,32 +105,14 @@ def replay(make: Callable[[], Any], trial: Trial) -> tuple[list[Snapshot], list[
     return observed, observe(make, replace(trial, restart_at=None))
 
 
-def _judge_refusal(result: Result, trial: Trial, make: Callable[[], Any], level: Level) -> None:
-    """A refusal is an exception; only the level "bitwise" insists on it (validation is L-020)."""
-    implementation = make()
-    if not hasattr(implementation, "construct"):
-        raise UnsupportedError("settings by name")
-    settings = {"lr": 2.0**-6, **(trial.refuse or {})}
-    params = {n: np.array(x) for n, x in trial.params.items()}
-    try:
-        implementation.construct(params, settings, None)
-        implementation.step({n: np.ones_like(x) for n, x in params.items()}, settings["lr"])
-    except (ValueError, TypeError, AssertionError, RuntimeError, UnsupportedError):
-        if all(np.array_equal(x, params[n]) for n, x in _parameters(implementation).items()):
-            result.outcome = "EXACT"
-            return
-    what = ", ".join(f"{k}={v}" for k, v in (trial.refuse or {}).items()) or "integer parameters"
-    result.outcome = "FAIL" if level == "bitwise" else UNSUPPORTED
-    result.detail = f"{what} came through" if level == "bitwise" else f"refusing {what}"
-
-
-def _parameters(implementation: Any) -> dict[str, Any]:
-    """The parameters now; none where the constructor did not get so far."""
-    try:
-        parameters: dict[str, Any] = implementation.params()
-    except AttributeError:
-        return {}
-    return parameters
+def _conclude_refusal(result: Result, passed: str, level: Level) -> None:
+    """Only the level "bitwise" insists on refusals (validation is L-020)."""
+    if not passed:
+        result.outcome = "EXACT"
+    elif level == "bitwise":
+        result.outcome, result.detail = "FAIL", f"not refused: {passed}"
+    else:
+        result.outcome, result.detail = UNSUPPORTED, f"refusing {passed}"
 
 
 def _conclude(result: Result, judgement: Judgement, level: Level) -> None:

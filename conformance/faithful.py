@@ -78,7 +78,7 @@ class _Faithful:
 
     def _moved(self, i: int, name: str, due: Effective) -> tuple[Finding | None, int]:
         before, after = self._observed[i - 1], self._observed[i]
-        config = self._trial.config
+        config = self._trial.config_at(i - 1, name)
         hidden_m, hidden_e = self._momentum[name], self._average.get(name, _Hidden(np.zeros(())))
         m_seen = before.momentum is not None and after.momentum is not None
         state = Before(
@@ -91,8 +91,8 @@ class _Faithful:
         )
         every = config.ema_overwrite_every
         overwrite = every is not None and (self._updates + 1) % every == 0
-        lr = self._trial.steps[i - 1].lr
-        wd = decay_at(self._trial, self._updates, name)
+        lr = self._trial.rate_at(i - 1, name)
+        wd = decay_at(self._trial, i - 1, self._updates, name)
         check = StepBound(
             self._trial, config.scalars(lr, wd, self._lr_peak), state, due, self._dtypes[name],
             updates=self._updates, coded=name in self._coded,

@@ -59,14 +59,22 @@ def found(
             inputs.append(("g", hexadecimal(reals(g)[at])))
         if before.momentum is not None:
             inputs.append(("m", hexadecimal(reals(before.momentum[name])[at])))
-        inputs.append(("lr", hexadecimal(step.lr)))
+        inputs.append(("lr", hexadecimal(trial.rate_at(i - 1, name))))
         updates = (i - 1) // trial.config.gradient_accumulation_steps
-        inputs.append(("wd", hexadecimal(decay_at(trial, updates, name))))
+        inputs.append(("wd", hexadecimal(decay_at(trial, i - 1, updates, name))))
     return Finding(what, i, name, at, tuple(inputs), allowed, hexadecimal(came))
 
 
-def decay_at(trial: Trial, updates: int, name: str) -> float:
-    """The weight decay of a parameter after a number of updates, as it is set (L-017)."""
+def decay_at(trial: Trial, step: int, updates: int, name: str) -> float:
+    """The weight decay of a parameter as it is set (L-017).
+
+    Args:
+        trial: the trial.
+        step: counted from 0; a setting of a parameter group may change before it.
+        updates: the number of updates done before, which schedules see.
+        name: of the parameter.
+    """
     if trial.mask is not None and not trial.mask[name]:
         return 0.0
-    return float(scheduled("weight_decay", trial.config.weight_decay, updates))
+    weight_decay = trial.config_at(step, name).weight_decay
+    return float(scheduled("weight_decay", weight_decay, updates))

@@ -49,6 +49,7 @@ def entries(
         except TargetError as error:
             yield Entry(peer, None, str(error))
             continue
+        report.environment = peer.variables
         why = _never_began(report)
         yield Entry(peer, None if why else report, why)
 

@@ -102,6 +102,8 @@ def _name(field: str, value: str) -> str:
 
 
 def _on(trial: Trial) -> list[str]:
+    if trial.compiled is not None:  # which asks what a compiler makes of an option, if there is one
+        return []
     config = trial.config
     names = [f"{name}=SCHEDULE" for name in _CORE if callable(getattr(config, name))]
     names += ["mask"] if trial.mask is not None else []

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lion_ports.conformance import arguments
+
 
 @dataclass(frozen=True)
 class Peer:
@@ -21,16 +23,19 @@ class Peer:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def arguments(self) -> list[str]:
+    def arguments(self) -> tuple[str, ...]:
         """The words of ``lion-conformance run`` beside ``--impl`` and its name."""
-        given = [("--kwarg", f"{name}={value}") for name, value in self.kwargs.items()]
-        given += [("--rename", f"{ours}={theirs}") for ours, theirs in self.rename.items()]
-        return [word for pair in given for word in pair]
+        return arguments.words(self.kwargs, self.rename)
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """The environment as words of a shell."""
+        return tuple(f"{name}={value}" for name, value in self.environment.items())
 
     @property
     def command(self) -> str:
         """The command that puts all cases to it."""
-        words = [f"{name}={value}" for name, value in self.environment.items()]
+        words = self.variables
         return shlex.join([*words, "lion-conformance", "run", "--impl", self.impl, *self.arguments])
 
 
@@ -45,7 +50,11 @@ PEERS = (
     ),
     Peer("timm", "torch:timm.optim:Lion", rename={"cautious": "caution"}),
     Peer("torch-optimi", "torch:optimi:Lion"),
-    Peer("pytorch-optimizer", "torch:pytorch_optimizer:Lion"),
+    Peer(
+        "pytorch-optimizer",
+        "torch:pytorch_optimizer:Lion",
+        rename={"cautious": "cautious"},  # among its **kwargs, all of which it accepts
+    ),
     Peer("bitsandbytes", "torch:bitsandbytes.optim:Lion32bit"),
     Peer(
         "adv-optm",

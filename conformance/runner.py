@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lion_ports.conformance import arguments
 from lion_ports.conformance.diagnosis import summary
 from lion_ports.conformance.execution import PASSED, Level, Result
 from lion_ports.conformance.expectations import Expectation
@@ -25,6 +26,10 @@ class Report:
     device: str = "cpu"
     subnormals: str = "kept"
     cases: list[Result] = field(default_factory=list)
+    arguments: tuple[str, ...] = ()
+    """Words of the command line beside all that, without which a case would be another one."""
+    environment: tuple[str, ...] = ()
+    """Variables that its processes read, as ``NAME=VALUE``."""
 
     @property
     def conforms(self) -> bool:
@@ -91,7 +96,17 @@ def run(
     session = Session(request, cases, expect or {}, on_result, case_seconds)
     session.run(jobs, cores())
     results = [session.results[case.id] for case in cases]
-    return Report(impl, level, **{"device": device, **session.ready}, cases=results)
+    words = arguments.words(kwargs or {}, rename or {})
+    if case_seconds != CASE_SECONDS:
+        words += ("--timeout", f"{case_seconds:g}")
+    ready: dict[str, Any] = {"device": device, **session.ready}
+    return Report(impl, level, **ready, arguments=words, environment=variables(impl), cases=results)
+
+
+def variables(impl: str) -> tuple[str, ...]:
+    """The environment variables, as ``NAME=VALUE``, that decide what ``--impl`` names here."""
+    names = ("KERAS_BACKEND",) if impl.startswith("keras:") else ()
+    return tuple(f"{name}={os.environ[name]}" for name in names if name in os.environ)
 
 
 def cores() -> int:

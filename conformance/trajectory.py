@@ -83,10 +83,10 @@ def _gains(
     config, updates = trial.config, 0
     if config.nonlinearity != "sign" or config.cautious or config.ema_overwrite_every is not None:
         return read, gained, most  # a move is then no direction
-    b1 = config.betas[0]
     for i, due in enumerate(effective_gradients(trial)):
         for name, effective in (due or {}).items():
-            wd = decay_at(trial, updates, name) / (config.lr_peak or 1.0)
+            b1 = trial.config_at(i, name).betas[0]
+            wd = decay_at(trial, i, updates, name) / (config.lr_peak or 1.0)
             u = _direction(trial, observed, i, name, wd)
             m = reals((expected[i].momentum or {})[name]).astype(np.float64)
             with np.errstate(all="ignore"):
@@ -102,7 +102,7 @@ def _gains(
 @np.errstate(all="ignore")  # NaN says that a direction cannot be read
 def _direction(trial: Trial, run: list[Snapshot], i: int, name: str, wd: float) -> Array:
     """-1, 0 and 1 as the move of a step shows them; NaN where rounding hides it."""
-    lr = trial.steps[i].lr
+    lr = trial.rate_at(i, name)
     x0, x1 = (reals(run[k].params[name]) for k in (i, i + 1))
     unit = float(np.finfo(reference.compute_dtype(x0.dtype)).eps)
     if x0.dtype.itemsize < 4 or lr == 0:

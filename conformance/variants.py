@@ -1,7 +1,7 @@
 """Lion with parts that can be exchanged: what mutants and rewritings are made of."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from lion_ports import reference
 from lion_ports.config import LionConfig, Scalars, scheduled
+from lion_ports.conformance.observation import OFFERS
 from lion_ports.conformance.protocol import Arrays
+from lion_ports.conformance.trial import Group
 from lion_ports.state import PortableState
 
 Array = NDArray[Any]
@@ -21,6 +23,17 @@ def right_update(
 ) -> tuple[Array, Array]:
     """The specification's own update."""
     return reference.lion_update(x, g, m, scalars, lion.config.rule)
+
+
+def own_settings(lion: "Variant", name: str) -> Mapping[str, Any]:
+    """What the parameter's group has in place of the settings of all."""
+    return next((own for names, own in lion.groups if name in names), {})
+
+
+def changed(lion: "Variant", index: int, settings: Mapping[str, Any]) -> None:
+    """Give a group other settings."""
+    names, own = lion.groups[index]
+    lion.groups[index] = (names, {**own, **settings})
 
 
 @dataclass
@@ -48,6 +61,11 @@ class Variant:
     effective: Callable[..., Any] = reference.effective_gradients
     # parameters, names, state and config after an update -> parameters and state
     averaging: Callable[..., Any] = reference.averaged
+    # the settings of a parameter's group, and how they change
+    grouped: Callable[["Variant", str], Mapping[str, Any]] = own_settings
+    changing: Callable[["Variant", int, Mapping[str, Any]], None] = changed
+    # learning rates of all steps so far -> how often a compiler was needed
+    compiling: Callable[[list[float]], int] = lambda rates: 1
     # steps seen and updates done -> what a schedule of the decay is evaluated at
     decay_count: Callable[[int, int], int] = lambda seen, done: done
     # a momentum and the count of updates -> codes and scales (L-031)
@@ -57,6 +75,8 @@ class Variant:
     # what an update keeps beside the momentum
     extra: dict[str, Any] = field(default_factory=dict)
 
+    offers = tuple(OFFERS)
+
     def start(
         self,
         params: Arrays,
@@ -64,9 +84,15 @@ class Variant:
         mask: Mapping[str, bool] | None = None,
         *,
         defaults: bool = False,
+        groups: tuple[Group, ...] = (),
+        frozen: frozenset[str] = frozenset(),
+        tied: tuple[str, ...] = (),
+        compiled: str | None = None,
     ) -> None:
         """Take these parameters and settings; its own defaults are those of ``LionConfig``."""
         self.config, self.mask = self.obey(config, mask)
+        self.groups = [(group.names, dict(group.settings)) for group in groups]
+        self.frozen, self.tied = frozen, tied
         self._params = {n: x.copy() for n, x in params.items()}
         self.begun = dict(self._params)
         state = reference.init(params, self.config)
@@ -74,6 +100,7 @@ class Variant:
         self.state = state._replace(momentum=momentum)
         self._seen = 0
         self.rates: list[float] = []
+        self._rates: dict[str, list[float]] = {n: [] for n in params}
 
     def step(self, grads: Mapping[str, Array | None], lr: float) -> None:
         """Make one step."""
@@ -83,16 +110,20 @@ class Variant:
         if due is None:
             return
         self.rates.append(lr)
+        for name, rates in self._rates.items():
+            rates.append(self.grouped(self, name).get("lr", lr))
         at = self.decay_count(self._seen - 1, self.state.count)
-        wd = scheduled("weight_decay", self.config.weight_decay, at)
         params, state = dict(self._params), reference.copies(self.state)
         for name, g in due.items():
             slot = self.slot(name, params[name])
             x = reference.load_parameter(params, state, name)
             m = reference.load_momentum(state, slot)
             decays = self.mask is None or self.mask[name]
-            rate = self.rate(self.rates)
-            scalars = self.config.scalars(rate, wd, self.state.lr_peak, decays=decays)
+            own = self.grouped(self, name)
+            config = replace(self.config, **own) if own else self.config
+            wd = scheduled("weight_decay", config.weight_decay, at)
+            rate = self.rate(self._rates[name])
+            scalars = config.scalars(rate, wd, self.state.lr_peak, decays=decays)
             with np.errstate(all="ignore"):
                 new_x, new_m = (np.asarray(a) for a in self.update(self, name, x, g, m, scalars))
             if name in state.correction:
@@ -102,6 +133,18 @@ class Variant:
             reference.store_momentum(state, slot, new_m, self.encode)
         state = state._replace(count=state.count + 1)
         self._params, self.state = self.averaging(params, due, state, self.config)
+
+    def change(self, index: int, settings: Mapping[str, Any]) -> None:
+        """Give a group other settings."""
+        self.changing(self, index, settings)
+
+    def freeze(self, names: frozenset[str]) -> None:
+        """Train all parameters but these, which have no gradients."""
+        self.frozen = names
+
+    def compilations(self) -> int:
+        """How often a compiler was needed so far."""
+        return self.compiling(self.rates)
 
     def params(self) -> dict[str, Array]:
         """The parameters now."""

@@ -5,7 +5,7 @@ The constants are derived in docs/conformance.md ("The bound").
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from lion_ports.conformance.bits import hexadecimal, reals, same, ulps
 from lion_ports.conformance.bound import Bools
 from lion_ports.conformance.faithful import faithfully
 from lion_ports.conformance.finding import Finding, first, found
-from lion_ports.conformance.trial import Array, Snapshot, Trial
+from lion_ports.conformance.trial import Array, Group, Snapshot, Trial
 from lion_ports.errors import NonFiniteError
 
 
@@ -34,15 +34,41 @@ class Judgement:
 
 def reference_run(trial: Trial, *, flush: bool = False) -> list[Snapshot]:
     """The reference's own snapshots: before the first step and after each."""
-    params, state = dict(trial.params), reference.init(trial.params, trial.config)
+    groups = trial.groups or (Group(tuple(trial.params)),)
+    runs = [_run(trial, group, flush) for group in groups]
+    return runs[0] if len(runs) == 1 else [_together(parts) for parts in zip(*runs, strict=True)]
+
+
+def _run(trial: Trial, group: Group, flush: bool) -> list[Snapshot]:
+    """The snapshots of one group, whose settings may change from step to step."""
+    params = {n: x for n, x in trial.params.items() if n in group.names}
+    state = reference.init(params, trial.config)
     snapshots = [_snapshot(params, state)]
-    for step in trial.steps:
+    for i, step in enumerate(trial.steps):
+        own = group.at(i)
+        config = replace(trial.config, **own) if own else trial.config
+        grads = {n: g for n, g in step.grads.items() if n in group.names}
         with contextlib.suppress(NonFiniteError):  # then nothing moves (L-019)
             params, state = reference.step(
-                params, step.grads, state, trial.config, lr=step.lr, mask=trial.mask, flush=flush
+                params,
+                grads,
+                state,
+                config,
+                lr=own.get("lr", step.lr),
+                mask=trial.mask,
+                flush=flush,
             )
         snapshots.append(_snapshot(params, state))
     return snapshots
+
+
+def _together(parts: tuple[Snapshot, ...]) -> Snapshot:
+    """What is seen of several groups at one time."""
+    return Snapshot(
+        {n: x for part in parts for n, x in part.params.items()},
+        {n: m for part in parts for n, m in (part.momentum or {}).items()},
+        {n: e for part in parts for n, e in (part.average or {}).items()} or None,
+    )
 
 
 def _snapshot(params: dict[str, Array], state: reference.State) -> Snapshot:
@@ -63,13 +89,15 @@ def judge(
     *,
     flush: bool = False,
     uninterrupted: list[Snapshot] | None = None,
+    expected: list[Snapshot] | None = None,
 ) -> Judgement:
     """Judge the snapshots of an implementation, one before the first step and one after each.
 
     A trial with a restart needs the same implementation's ``uninterrupted`` snapshots as well: to
-    be faithful is then to go on exactly as without the restart (L-021).
+    be faithful is then to go on exactly as without the restart (L-021). ``expected`` is what
+    ``reference_run`` gives, where that is known already.
     """
-    expected = reference_run(trial, flush=flush)
+    expected = reference_run(trial, flush=flush) if expected is None else expected
     bitwise, max_ulp = compare(trial, observed, expected, same)
     wrong_from_the_start, _ = compare(trial, observed[:1], expected[:1], same)
     structural = structure(observed, expected) or wrong_from_the_start

@@ -4,6 +4,7 @@ Each command is the object ``command`` of the module of its name, imported when 
 """
 
 import importlib
+from typing import Any
 
 import click
 
@@ -33,6 +34,13 @@ class _Commands(click.Group):
         module = importlib.import_module(f"lion_ports.cli.conformance.{name}")
         command: click.Command = module.command
         return command
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt:
+            click.echo("lion-conformance: interrupted; all processes are ended", err=True)
+            context.exit(130)
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -1,28 +1,19 @@
 """``lion-conformance matrix``."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
 
+from lion_ports.cli.conformance import shared
 from lion_ports.cli.conformance.outputs import output_options, write_outputs
-from lion_ports.cli.conformance.printing import Progress, say
-from lion_ports.cli.conformance.shared import chosen
+from lion_ports.cli.conformance.printing import Progress, say, show_together
 
 
 @click.command("matrix")
-@click.option(
-    "--case",
-    "patterns",
-    multiple=True,
-    metavar="PATTERN",
-    help="Only cases whose id matches, as in 'sign-*'.",
-)
-@click.option(
-    "--fast",
-    is_flag=True,
-    help="Only the few short cases that every known wrong Lion fails one of.",
-)
+@shared.cases
+@shared.fast
 @click.option(
     "--package",
     "packages",
@@ -30,14 +21,14 @@ from lion_ports.cli.conformance.shared import chosen
     metavar="NAME",
     help="Only implementations of this package; 'lion-ports' is ours.",
 )
+@shared.level("bitwise", "faithful")
+@shared.jobs
 @click.option(
-    "--level",
-    type=click.Choice(["bitwise", "faithful"]),
-    default="faithful",
-    show_default=True,
-    help="What is asked for.",
+    "--page",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the numbers of docs/divergences.md anew.",
 )
-@click.option("--jobs", type=click.IntRange(min=1), help="Processes at a time; default: all cores.")
 @output_options
 def command(
     patterns: tuple[str, ...],
@@ -45,6 +36,7 @@ def command(
     packages: tuple[str, ...],
     level: Any,
     jobs: int | None,
+    page: Path | None,
 ) -> None:
     """All implementations found here, ours and others', against all cases.
 
@@ -54,10 +46,12 @@ def command(
     from lion_ports.conformance.adapters import BUILT_IN
     from lion_ports.conformance.matrix import entries
     from lion_ports.conformance.peers import PEERS
-    from lion_ports.conformance.reports.words import counts
+    from lion_ports.conformance.reports import divergences
+    from lion_ports.conformance.reports.files import write
+    from lion_ports.conformance.reports.words import counts, replay
     from lion_ports.conformance.runner import cores
 
-    cases = chosen(patterns, fast=fast)
+    cases = shared.chosen(patterns, fast=fast)
     known = {"lion-ports", *(peer.package for peer in PEERS)}
     if unknown := [name for name in packages if name not in known]:
         raise click.BadParameter(
@@ -65,7 +59,9 @@ def command(
         )
     ours = tuple(BUILT_IN) if not packages or "lion-ports" in packages else ()
     peers = [peer for peer in PEERS if not packages or peer.package in packages]
-    reports, broken = [], False
+    if page is not None and (patterns or fast or level != "faithful" or len(peers) < len(PEERS)):
+        shared.refuse("--page is of all cases and packages, at level faithful")
+    reports, others, broken = [], [], False
     with Progress("matrix", len(cases) * (len(ours) + len(peers))) as advance:
         for peer, report, absent in entries(
             cases, level, ours=ours, peers=peers, jobs=jobs or cores(),
@@ -75,14 +71,18 @@ def command(
                 say(f"{'not run':12}{peer.impl}: {absent}")
                 continue
             reports.append(report)
+            others += [report] * (peer in peers)
             broken = broken or (peer.package == "lion-ports" and not report.conforms)
             found = ", ".join(f"{count} {name}" for name, count in counts(report.cases).items())
             verdict, colour = ("conforms", "green") if report.conforms else ("does not", "yellow")
             say(f"{verdict:12}{report.name} {report.version}: {found}", fg=colour)
             for name in report.diagnosis:
                 say(f"{'':12}behaves as `{name}`")
-            if not report.conforms:
-                say(f"{'':12}{peer.command}")
+            if failed := [result for result in report.cases if result.failed]:
+                say(f"{'':12}{replay(report, failed[0].id)}", fg="cyan")
+    show_together(reports)
     write_outputs(reports)
+    if page is not None and others:
+        write({page: divergences.update(page.read_text("utf-8"), others)})
     if broken or not reports:
         sys.exit(1)

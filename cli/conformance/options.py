@@ -6,15 +6,13 @@ from typing import Any
 
 import click
 
+from lion_ports.cli.conformance import shared
 from lion_ports.cli.conformance.printing import Progress, show_options
-from lion_ports.cli.conformance.shared import DEFAULT, installed, refuse, refuse_missing_folder
 
 
 @click.command("options")
-@click.option("--impl", "impls", multiple=True, help="Default: the four of lion_ports.")
-@click.option(
-    "--level", type=click.Choice(["bitwise", "faithful"]), default="bitwise", show_default=True
-)
+@shared.impl
+@shared.level("bitwise", "faithful", default="bitwise")
 @click.option(
     "--json",
     "json_path",
@@ -26,21 +24,19 @@ def command(impls: tuple[str, ...], level: Any, json_path: Path | None) -> None:
 
     Exit status 1: some option is missing or wrong somewhere.
     """
-    from lion_ports.conformance.adapters import TargetError, find
+    from lion_ports.conformance.adapters import TargetError
     from lion_ports.conformance.options import all_options, as_dict, offered
     from lion_ports.conformance.reports.files import write_json
 
-    refuse_missing_folder(json_path)
-    impls = impls or tuple(name for name in DEFAULT if installed(name))
+    shared.refuse_missing_folder(json_path)
+    impls = shared.targets(impls)
     table = all_options()
     try:
-        for impl in impls:
-            find(impl, {}, {})
         count = len({case.id for option in table for case in option.cases})
         with Progress("options", count * len(impls)) as advance:
             reports = offered(table, impls, level, lambda result: advance())
     except TargetError as error:
-        refuse(str(error))
+        shared.refuse(str(error))
     if json_path is not None:
         write_json(json_path, as_dict(table, reports, level))
     if not show_options(table, reports):

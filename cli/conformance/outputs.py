@@ -1,6 +1,5 @@
 """The files that ``lion-conformance`` writes of its reports."""
 
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,9 +21,6 @@ FORMATS = {
     "badge": "Write a badge: JSON for the endpoint badge of shields.io.",
 }
 """Option by format, with its help."""
-
-# Words of the command line that a case has to be put again with.
-_ARGUMENTS = ("--kwarg", "--rename", "--expect")
 
 
 def output_options(command: Command) -> Command:
@@ -51,20 +47,9 @@ def write_outputs(reports: "Sequence[Report]") -> None:
 
     paths = click.get_current_context().meta.get(__name__, {})
     try:
-        write({path: WRITERS[name](reports, arguments()) for name, path in paths.items()})
+        write({path: WRITERS[name](reports) for name, path in paths.items()})
     except FileError as error:
         refuse(str(error))
-
-
-def arguments() -> list[str]:
-    """The words of this command line without which a case would be another one."""
-    found, words = [], iter(sys.argv[1:])
-    for word in words:
-        if word in _ARGUMENTS:
-            found += [word, next(words)]
-        elif word.startswith(tuple(f"{name}=" for name in _ARGUMENTS)):
-            found.append(word)
-    return found
 
 
 def _keep(context: click.Context, option: click.Parameter, path: Path | None) -> None:

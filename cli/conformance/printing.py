@@ -55,13 +55,8 @@ def say(text: str = "", **style: Any) -> None:
     click.secho(text, color=colour, **style)
 
 
-def show(report: "Report", arguments: Sequence[str] = ()) -> None:
-    """A table of counts, the failures in full, what is not offered, and last the verdict.
-
-    Args:
-        report: of one implementation.
-        arguments: further words of the command line, for the commands that replay a case.
-    """
+def show(report: "Report") -> None:
+    """A table of counts, the failures in full, what is not offered, and last the verdict."""
     from lion_ports.conformance.execution import UNSUPPORTED
     from lion_ports.conformance.reports.words import behaves, note, replay, title, verdict
 
@@ -70,7 +65,7 @@ def show(report: "Report", arguments: Sequence[str] = ()) -> None:
         _table(report.cases)
     for result in report.cases:
         if result.failed:
-            _failure(result, replay(report, result.id, arguments))
+            _failure(result, replay(report, result.id))
     for result in report.cases:
         if result.outcome in ("XFAIL", "SKIP"):
             say(f"  {result.outcome} {result.id}: {note(result)}", fg=COLOURS[result.outcome])
@@ -85,6 +80,15 @@ def show(report: "Report", arguments: Sequence[str] = ()) -> None:
     for sentence in behaves(report.diagnosis):
         say(f"  {sentence}", fg="red")
     say()
+
+
+def show_together(reports: "Sequence[Report]") -> None:
+    """One closing sentence, where there is more than one implementation to close over."""
+    from lion_ports.conformance.reports.words import together
+
+    if len(reports) > 1:
+        good = all(report.conforms for report in reports)
+        say(together(reports), fg="green" if good else "red", bold=True)
 
 
 def _table(results: "Sequence[Result]") -> None:
@@ -151,7 +155,8 @@ def _absent(absent: Mapping[str, Sequence[str]]) -> None:
 def _notes(report: "Report") -> str:
     """How far off, how long, and which case took longest."""
     seconds = sum(result.seconds for result in report.cases)
-    parts = [f"{len(report.cases)} cases in {seconds:.1f} s"]
+    count = len(report.cases)
+    parts = [f"{count} {'case' if count == 1 else 'cases'} in {seconds:.1f} s"]
     slowest = max(report.cases, key=lambda result: result.seconds, default=None)
     if slowest is not None and slowest.seconds >= 1:
         parts.append(f"longest {slowest.id} ({slowest.seconds:.1f} s)")

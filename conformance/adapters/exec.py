@@ -7,10 +7,12 @@ from typing import Any
 from numpy.typing import NDArray
 
 from lion_ports.config import LionConfig
+from lion_ports.conformance.adapters.offering import OPTIONS
 from lion_ports.conformance.adapters.program import PAGE, Program, ProgramError, RefusedError
-from lion_ports.conformance.adapters.target import CORE, Adapter, Target, TargetError, settings_of
+from lion_ports.conformance.adapters.target import Adapter, Target, TargetError, settings_of
 from lion_ports.conformance.adapters.wire import WireError, decode, encode
 from lion_ports.conformance.protocol import Arrays, UnsupportedError
+from lion_ports.state import PortableState
 
 
 def adapt(target: Target, device: str) -> Adapter:
@@ -50,12 +52,17 @@ class Exec:
         self._started = False
 
     def construct(self, params: Arrays, settings: Mapping[str, Any], mask: Any) -> None:
-        """Start with settings by name, which need not be right (L-020)."""
-        known = {*LionConfig.__dataclass_fields__} - {*CORE}
+        """Start with settings by name, which need not be right (L-020).
+
+        A schedule of the learning rate stays here: each step brings what it gives.
+        """
+        settings = dict(settings)
+        if callable(settings["lr"]):
+            settings["lr"] = float(settings["lr"](0))
+        if callable(settings.get("weight_decay")):
+            raise UnsupportedError("a schedule of weight_decay, which no request carries")
         for name in [*settings, *(["mask"] if mask is not None else [])]:
-            if callable(settings.get(name)):
-                raise UnsupportedError(f"a schedule of {name}")
-            if name in {*known, "mask"} and name not in self._options:
+            if name in OPTIONS and name not in self._options:
                 raise UnsupportedError(f"option {name}")
         self._refuse_dtypes(params)
         names = self._target.rename
@@ -99,6 +106,10 @@ class Exec:
         if "load" not in self._commands:
             raise UnsupportedError("load")
         self._program.ask("load", params=_encoded(params), momentum=_encoded(momentum))
+
+    def export(self) -> PortableState:
+        """No request carries the state of L-030."""
+        raise UnsupportedError("portable state, which no request carries")
 
     def _arrays(self, what: str) -> dict[str, NDArray[Any]] | None:
         answer = self._program.ask(what)

@@ -50,10 +50,19 @@ def adapt(target: Target, device: str) -> Adapter:
 class Keras:
     """One optimizer over named variables."""
 
+    offers = ("frozen",)
+
     def __init__(self, target: Target) -> None:
         self._target = target
 
-    def construct(self, params: Arrays, settings: Mapping[str, Any], mask: Any) -> None:
+    def construct(
+        self,
+        params: Arrays,
+        settings: Mapping[str, Any],
+        mask: Any,
+        *,
+        frozen: frozenset[str] = frozenset(),
+    ) -> None:
         """Make the optimizer; a mask becomes ``exclude_from_weight_decay``."""
         settings = dict(settings)
         for name in ("lr", "weight_decay"):
@@ -72,6 +81,7 @@ class Keras:
         settings["lr"] = float(settings["lr"])
         self._averages = settings.get("ema_decay") is not None
         self._params = {n: self._variable(n, x) for n, x in params.items()}
+        self.freeze(frozen)
         self._optimizer = self._target.make(names=_NAMES, **settings)
         if mask is not None:
             excluded = [self._params[n] for n, decays in mask.items() if not decays]
@@ -84,10 +94,21 @@ class Keras:
         return keras.Variable(_tensor(x), dtype=x.dtype.name, name=name.replace("/", "_"))
 
     def start(
-        self, params: Arrays, config: LionConfig, mask: Any = None, *, defaults: bool = False
+        self,
+        params: Arrays,
+        config: LionConfig,
+        mask: Any = None,
+        *,
+        defaults: bool = False,
+        **asked: Any,
     ) -> None:
         """Take parameters and settings."""
-        self.construct(params, settings_of(config, defaults=defaults), mask)
+        self.construct(params, settings_of(config, defaults=defaults), mask, **asked)
+
+    def freeze(self, names: frozenset[str]) -> None:
+        """Train all variables but these."""
+        for name, variable in self._params.items():
+            variable.trainable = name not in names
 
     def step(self, grads: Mapping[str, NDArray[Any] | None], lr: float) -> None:
         """Make one update."""

@@ -9,9 +9,11 @@ from mlx.utils import tree_map
 from numpy.typing import NDArray
 
 from lion_ports.config import LionConfig
+from lion_ports.conformance.adapters.mlx_groups import grouped
 from lion_ports.conformance.adapters.target import Adapter, Target, TargetError, settings_of
 from lion_ports.conformance.bits import DTYPES
 from lion_ports.conformance.protocol import Arrays, UnsupportedError
+from lion_ports.conformance.trial import Group
 from lion_ports.mlx.arithmetic import compute_dtype
 from lion_ports.mlx.state import export_state, from_numpy, import_state, to_numpy
 from lion_ports.state import PortableState
@@ -30,46 +32,83 @@ def adapt(target: Target, device: str) -> Adapter:
 class Mlx:
     """One optimizer over a flat tree of parameters."""
 
+    offers = ("groups", "frozen", "compiled")
+
     def __init__(self, target: Target) -> None:
         self._target = target
 
-    def construct(self, params: Arrays, settings: Mapping[str, Any], mask: Any) -> None:
+    def construct(
+        self,
+        params: Arrays,
+        settings: Mapping[str, Any],
+        mask: Any,
+        *,
+        groups: tuple[Group, ...] = (),
+        frozen: frozenset[str] | None = None,
+        compiled: str | None = None,
+    ) -> None:
         """Make the optimizer; a mask becomes a predicate on the path."""
         on_gpu = mx.default_device() == mx.Device(mx.gpu)
         if on_gpu and any(x.dtype == np.float64 for x in params.values()):
             raise UnsupportedError("float64, which MLX has on the cpu alone")
-        if self._target.compiled and settings.get("nonfinite") == "raise":
+        self._compiled = self._target.compiled or compiled is not None
+        if self._compiled and settings.get("nonfinite") == "raise":
             raise UnsupportedError("nonfinite='raise' inside mx.compile, which hides all values")
         settings = dict(settings)
         self._momentum_dtype = settings.get("momentum_dtype")
         self._averages = settings.get("ema_decay") is not None
         if mask is not None:
             settings["mask"] = lambda path, parameter: mask[path]
-        self._optimizer = self._target.make(names={"lr": "learning_rate"}, **settings)
+        self._parts = grouped(self._target, groups, settings)
+        self._optimizer = self._parts.optimizer
         self._params = {n: from_numpy(x, n) for n, x in params.items()}
+        self._traces = 0
+        if frozen is not None:
+            self._optimizer.init({n: x for n, x in self._params.items() if n not in frozen})
         self._bind()
 
     def _bind(self) -> None:
         """The step on the optimizer's state as it is now."""
         self._step = self._apply
-        if self._target.compiled:
+        if self._compiled:
             self._optimizer.init(self._params)  # mx.compile wants the whole state beforehand
             state = [self._optimizer.state]
             self._step = mx.compile(self._apply, inputs=state, outputs=state)
 
     def _apply(self, grads: Any, params: Any) -> Any:
+        self._traces += 1
         return self._optimizer.apply_gradients(grads, params)
 
     def start(
-        self, params: Arrays, config: LionConfig, mask: Any = None, *, defaults: bool = False
+        self,
+        params: Arrays,
+        config: LionConfig,
+        mask: Any = None,
+        *,
+        defaults: bool = False,
+        **asked: Any,
     ) -> None:
         """Take parameters and settings."""
-        self.construct(params, settings_of(config, defaults=defaults), mask)
+        self.construct(params, settings_of(config, defaults=defaults), mask, **asked)
+
+    def change(self, index: int, settings: Mapping[str, Any]) -> None:
+        """Give a group other settings."""
+        if self._compiled and not self._target.ours and "weight_decay" in settings:
+            raise UnsupportedError("a weight decay that changes inside mx.compile")
+        self._parts.change(index, settings)
+
+    def freeze(self, names: frozenset[str]) -> None:
+        """Begin a state for all parameters but these, as for ``model.trainable_parameters()``."""
+        self._optimizer.init({n: x for n, x in self._params.items() if n not in names})
+
+    def compilations(self) -> int:
+        """How often the step was traced."""
+        return self._traces
 
     def step(self, grads: Mapping[str, NDArray[Any] | None], lr: float) -> None:
         """Make one update of the parameters that have a gradient."""
         present = {n: from_numpy(g, n) for n, g in grads.items() if g is not None}
-        self._optimizer.learning_rate = lr
+        self._parts.set_rate(lr)
         self._params |= self._step(present, self._params)
         mx.eval(self._params, self._optimizer.state)
 
@@ -81,7 +120,7 @@ class Mlx:
         """The momentum in the optimizer's state; zeros before there is one, None if not found."""
         found = {}
         for name, x in self._params.items():
-            state = self._optimizer.state.get(name, {})
+            state = self._parts.state(name)
             same = {k: v for k, v in state.items() if v.shape == x.shape}
             if not state:
                 found[name] = np.zeros(x.shape, self._storage(to_numpy(x).dtype))

@@ -28,6 +28,8 @@ def adapt(target: Target, device: str) -> Adapter:
 class Reference:
     """``lion_ports.reference`` as an implementation under test."""
 
+    offers = ("frozen",)
+
     def construct(self, params: Arrays, settings: Mapping[str, Any], mask: Any) -> None:
         """Take parameters and settings by name."""
         self._config = LionConfig.from_options(settings)
@@ -36,10 +38,20 @@ class Reference:
         self._state = reference.init(params, self._config)
 
     def start(
-        self, params: Arrays, config: LionConfig, mask: Any = None, *, defaults: bool = False
+        self,
+        params: Arrays,
+        config: LionConfig,
+        mask: Any = None,
+        *,
+        defaults: bool = False,
+        frozen: frozenset[str] = frozenset(),
     ) -> None:
         """Take parameters and settings."""
         self.construct(params, settings_of(config, defaults=defaults), mask)
+        self.freeze(frozen)
+
+    def freeze(self, names: frozenset[str]) -> None:
+        """Nothing: what is frozen has no gradient, and what has none is left alone (L-003)."""
 
     def step(self, grads: Mapping[str, NDArray[Any] | None], lr: float) -> None:
         """Make one update."""

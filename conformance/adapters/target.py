@@ -1,7 +1,6 @@
 """What ``--impl`` names: a backend of lion_ports, or something importable from anywhere."""
 
 import importlib
-import inspect
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -10,11 +9,9 @@ from typing import Any
 
 from lion_ports import __version__
 from lion_ports.config import LionConfig
+from lion_ports.conformance.adapters.offering import CORE, OPTIONS, offers
 from lion_ports.conformance.protocol import UnsupportedError
 from lion_ports.errors import LionError
-
-CORE = ("lr", "betas", "b1", "b2", "beta_1", "beta_2", "weight_decay")
-"""Settings that every Lion has; whatever else it does not take is an option it does not offer."""
 
 BUILT_IN: dict[str, tuple[str, str, str, str]] = {
     "numpy": ("numpy", "", "", "the reference"),
@@ -103,26 +100,26 @@ class Target:
         Args:
             args: what comes before the settings.
             names: what its framework calls a setting; ``--rename`` comes before that.
-            settings: by the specification's names.
+            settings: by the specification's names. An option that ``--rename`` names is offered:
+                whoever wrote that knows it.
 
         Raises:
-            UnsupportedError: it has no argument for one of the options.
+            UnsupportedError: it does not offer one of the options.
         """
         made = self.load()
         if not (self.ours or self.kind == "optax"):
             self._refuse_schedules(settings)
         names = {**(names or {}), **self.rename}
-        options = {names.get(name, name): name for name in settings if name not in CORE}
-        for theirs, name in options.items():
-            if not _takes(made, theirs):
-                raise UnsupportedError(f"option {name}")
+        options = {names.get(name, name): name for name in settings if name in OPTIONS}
         given = {**self.kwargs, **{names.get(name, name): v for name, v in settings.items()}}
+        core = {**self.kwargs, **{names.get(n, n): v for n, v in settings.items() if n in CORE}}
+        for theirs, name in options.items():
+            if name not in self.rename and not offers(made, args, core, theirs, settings[name]):
+                raise UnsupportedError(f"option {name}")
         try:
             return made(*args, **given)
-        except (
-            TypeError,
-            ValueError,
-        ) as error:  # one that passes its **arguments on finds out late
+        except (TypeError, ValueError) as error:
+            # One that passes its **arguments on finds out late.
             unknown = [name for theirs, name in options.items() if f"'{theirs}'" in str(error)]
             late = "unexpected keyword" in str(error) or "not recognized" in str(error)
             if late and unknown:
@@ -188,8 +185,3 @@ def settings_of(config: LionConfig, *, defaults: bool) -> dict[str, Any]:
         if field_.name not in CORE and value != field_.default:
             settings[field_.name] = value
     return settings
-
-
-def _takes(made: Callable[..., Any], name: str) -> bool:
-    parameters = inspect.signature(made).parameters
-    return name in parameters or any(p.kind is p.VAR_KEYWORD for p in parameters.values())

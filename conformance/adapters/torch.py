@@ -12,7 +12,9 @@ from torch import Tensor
 
 from lion_ports.config import LionConfig
 from lion_ports.conformance.adapters.target import Adapter, Target, TargetError, settings_of
+from lion_ports.conformance.adapters.torch_groups import CompiledStep, assign, param_groups
 from lion_ports.conformance.protocol import Arrays, UnsupportedError
+from lion_ports.conformance.trial import Group
 from lion_ports.state import PortableState
 from lion_ports.torch import export_state, import_state
 from lion_ports.torch.arithmetic import compute_dtype
@@ -36,46 +38,73 @@ def adapt(target: Target, device: str) -> Adapter:
 class Torch:
     """One optimizer over named parameters."""
 
+    offers = ("groups", "frozen", "tied", "compiled")
+
     def __init__(self, target: Target, device: str) -> None:
         self._target, self._device = target, device
 
-    def construct(self, params: Arrays, settings: Mapping[str, Any], mask: Any) -> None:
+    def construct(
+        self,
+        params: Arrays,
+        settings: Mapping[str, Any],
+        mask: Any,
+        *,
+        groups: tuple[Group, ...] = (),
+        frozen: frozenset[str] = frozenset(),
+        tied: tuple[str, ...] = (),
+        compiled: str | None = None,
+    ) -> None:
         """Make the optimizer; a mask becomes two parameter groups."""
         self._params = {
-            n: torch.nn.Parameter(_tensor(x, self._device), requires_grad=x.dtype.kind not in "iu")
+            n: torch.nn.Parameter(_tensor(x, self._device), requires_grad=False)
             for n, x in params.items()
         }
-        groups: list[dict[str, Any]] = [{"params": list(self._params.values())}]
-        if mask is not None:
-            decaying = [p for n, p in self._params.items() if mask[n]]
-            others = [p for n, p in self._params.items() if not mask[n]]
-            groups = [{"params": decaying}, {"params": others, "weight_decay": 0.0}]
+        self._params |= {name: self._params[tied[0]] for name in tied}
+        self.freeze(frozen)
         self._scheduled = callable(settings["lr"])
-        if self._target.compiled:
-            torch.compiler.reset()  # every case is a new optimizer, and the cache holds only a few
         if self._target.compiled and not self._scheduled:
             settings = {**settings, "lr": torch.tensor(settings["lr"], dtype=torch.float64)}
         self._averages = settings.get("ema_decay") is not None
-        self._optimizer = self._target.make(groups, **settings)
-        self._step = self._optimizer.step
-        if self._target.compiled:
-            self._step = torch.compile(self._optimizer.step)
+        self._own_rate = ["lr" in group.settings for group in groups]
+        self._optimizer = self._target.make(param_groups(self._params, mask, groups), **settings)
+        self._step: Any = self._optimizer.step
+        self._compiled = self._target.compiled or compiled is not None
+        if self._compiled:
+            code = self._target.compiled or compiled == "whole"
+            self._step = CompiledStep(self._optimizer.step, code=code)
 
     def start(
-        self, params: Arrays, config: LionConfig, mask: Any = None, *, defaults: bool = False
+        self,
+        params: Arrays,
+        config: LionConfig,
+        mask: Any = None,
+        *,
+        defaults: bool = False,
+        **asked: Any,
     ) -> None:
         """Take parameters and settings."""
-        self.construct(params, settings_of(config, defaults=defaults), mask)
+        self.construct(params, settings_of(config, defaults=defaults), mask, **asked)
+
+    def freeze(self, names: frozenset[str]) -> None:
+        """Train all parameters but these."""
+        for name, p in self._params.items():
+            p.requires_grad_(name not in names and (p.is_floating_point() or p.is_complex()))
+
+    def change(self, index: int, settings: Mapping[str, Any]) -> None:
+        """Give a group other settings."""
+        assign(self._optimizer.param_groups[index], settings)
+
+    def compilations(self) -> int:
+        """How many graphs were compiled."""
+        return int(self._step.graphs)
 
     def step(self, grads: Mapping[str, NDArray[Any] | None], lr: float) -> None:
         """Make one update."""
         for name, g in grads.items():
             self._set_gradient(self._params[name], g)
-        for group in [] if self._scheduled else self._optimizer.param_groups:
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(lr)
-            else:
-                group["lr"] = lr
+        for i, group in enumerate([] if self._scheduled else self._optimizer.param_groups):
+            if not (self._own_rate and self._own_rate[i]):
+                assign(group, {"lr": lr})
         self._step()
 
     def _set_gradient(self, p: Any, g: NDArray[Any] | None) -> None:
@@ -84,7 +113,7 @@ class Torch:
             return
         gradient = _tensor(g, self._device)
         if gradient.dtype != p.dtype:
-            if self._target.compiled or not hasattr(p, "grad_dtype"):
+            if self._compiled or not hasattr(p, "grad_dtype"):
                 raise UnsupportedError(
                     "a gradient of another dtype, which torch does not allow here"
                 )

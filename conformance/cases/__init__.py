@@ -5,9 +5,11 @@ from pathlib import Path
 
 from lion_ports.conformance.cases import (
     averages,
+    compiled,
     directions,
     errors,
     gradients,
+    groups,
     longrun,
     numbers,
     options,
@@ -18,6 +20,7 @@ from lion_ports.conformance.cases import (
     state,
     storage,
     structure,
+    training,
 )
 from lion_ports.conformance.trial import CATEGORIES, Case
 
@@ -27,7 +30,10 @@ _FOUND = [
     *numbers.CASES,
     *storage.CASES,
     *structure.CASES,
+    *groups.CASES,
+    *training.CASES,
     *state.CASES,
+    *compiled.CASES,
     *options.CASES,
     *directions.CASES,
     *gradients.CASES,

@@ -71,7 +71,7 @@ CASES = [
         "L-017",
         "The weight decay is a schedule of the count of updates: 1/4, 1/2, 3/4, ...",
         lambda: option_trial(weight_decay=lambda count: 0.25 * (count + 1)),
-        ("decay-schedule-late", "decay-missing"),
+        ("decay-schedule-late", "decay-of-first-step", "decay-missing"),
     ),
     Case(
         "option-nonfinite-skip",

@@ -10,6 +10,7 @@ from lion_ports.conformance.mutants import (
     decay,
     directions,
     gradients,
+    groups,
     momentum,
     numbers,
     real_bugs,
@@ -18,6 +19,7 @@ from lion_ports.conformance.mutants import (
     sign,
     small,
     steps,
+    training,
 )
 from lion_ports.conformance.mutants.making import Mutant
 
@@ -35,6 +37,8 @@ MUTANTS: dict[str, Mutant] = {
     **real_bugs.MUTANTS,
     **real_state.MUTANTS,
     **settings.MUTANTS,
+    **groups.MUTANTS,
+    **training.MUTANTS,
     **directions.MUTANTS,
     **gradients.MUTANTS,
     **averages.MUTANTS,

@@ -47,8 +47,8 @@ def _ema_from_zero() -> Variant:
     lion = Variant()
     begin = lion.start
 
-    def start(params: Any, config: LionConfig, mask: Any = None, **defaults: Any) -> None:
-        begin(params, config, mask, **defaults)
+    def start(params: Any, config: LionConfig, mask: Any = None, **asked: Any) -> None:
+        begin(params, config, mask, **asked)
         lion.state = lion.state._replace(
             average={n: np.zeros_like(e) for n, e in lion.state.average.items()}
         )

@@ -47,10 +47,8 @@ def _through_float16(lion: Variant, name: str, x: Array, g: Array, m: Array, s: 
 class _PeakForgotten(Variant):
     """The peak of independent decay is the rate of the run that loads, not of the one saved."""
 
-    def start(
-        self, params: Any, config: LionConfig, mask: Any = None, *, defaults: bool = False
-    ) -> None:
-        super().start(params, config, mask, defaults=defaults)
+    def start(self, params: Any, config: LionConfig, mask: Any = None, **asked: Any) -> None:
+        super().start(params, config, mask, **asked)
         self._loaded = False
 
     def load(self, params: Any, momentum: Any) -> None:

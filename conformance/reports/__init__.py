@@ -5,12 +5,11 @@ from collections.abc import Callable, Sequence
 from lion_ports.conformance.reports import badge, html, json, junit, markdown
 from lion_ports.conformance.runner import Report
 
-FORMATS: dict[str, Callable[[Sequence[Report], Sequence[str]], str]] = {
+FORMATS: dict[str, Callable[[Sequence[Report]], str]] = {
     "json": json.json,
     "junit": junit.junit,
     "html": html.html,
     "markdown": markdown.markdown,
     "badge": badge.badge,
 }
-"""Writer by the name of its option. The second argument is further words of the command line, such
-as ``--kwarg foreach=true``, for the commands that put one case again."""
+"""Writer by the name of its option."""

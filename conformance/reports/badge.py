@@ -7,7 +7,7 @@ from lion_ports import SPEC_VERSION
 from lion_ports.conformance.runner import Report
 
 
-def badge(reports: Sequence[Report], arguments: Sequence[str] = ()) -> str:
+def badge(reports: Sequence[Report]) -> str:
     """The text of ``--badge``."""
     conforming = sum(report.conforms for report in reports)
     good = conforming == len(reports) > 0

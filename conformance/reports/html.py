@@ -33,7 +33,7 @@ from lion_ports.conformance.reports.words import (
 from lion_ports.conformance.runner import Report
 
 
-def html(reports: Sequence[Report], arguments: Sequence[str] = ()) -> str:
+def html(reports: Sequence[Report]) -> str:
     """The text of ``--html``."""
     css, js = _file("page.css"), _file("page.js")
     ids = _case_ids(reports)
@@ -56,7 +56,7 @@ def html(reports: Sequence[Report], arguments: Sequence[str] = ()) -> str:
         columns=_options({str(i): f"{_letter(i)} {r.name}" for i, r in enumerate(reports)}),
         heads="".join(_head(i, report) for i, report in enumerate(reports)),
         rows=_rows(reports, ids),
-        failures="".join(_failures(i, r, arguments) for i, r in enumerate(reports))
+        failures="".join(_failures(i, r) for i, r in enumerate(reports))
         or "<p>No case failed.</p>",
     )
 
@@ -167,12 +167,12 @@ def _anchor(i: int, result: Result) -> str:
     return quote(f"{_letter(i)}-{result.id}")
 
 
-def _failures(i: int, report: Report, arguments: Sequence[str]) -> str:
+def _failures(i: int, report: Report) -> str:
     failed = [result for result in report.cases if result.failed]
     if not failed:
         return ""
     articles = "\n".join(
-        article(result, f"{_letter(i)}-{result.id}", report, replay(report, result.id, arguments))
+        article(result, f"{_letter(i)}-{result.id}", report, replay(report, result.id))
         for result in failed
     )
     return (

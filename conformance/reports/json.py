@@ -29,12 +29,12 @@ _READABLE = ("lion-conformance-report-1", SCHEMA)
 _PACKAGES = ("numpy", "ml_dtypes", "torch", "jax", "jaxlib", "optax", "mlx", "keras")
 
 
-def json(reports: Sequence[Report], arguments: Sequence[str] = ()) -> str:
+def json(reports: Sequence[Report]) -> str:
     """The text of ``--json``."""
-    return _json.dumps(as_dict(reports, arguments), indent=1) + "\n"
+    return _json.dumps(as_dict(reports), indent=1) + "\n"
 
 
-def as_dict(reports: Sequence[Report], arguments: Sequence[str] = ()) -> dict[str, Any]:
+def as_dict(reports: Sequence[Report]) -> dict[str, Any]:
     """The report as it is written by ``--json``."""
     return {
         "schema": SCHEMA,
@@ -42,10 +42,7 @@ def as_dict(reports: Sequence[Report], arguments: Sequence[str] = ()) -> dict[st
         "spec": SPEC_VERSION,
         "date": today(),
         "environment": environment(),
-        "implementations": [
-            {**report.as_dict(), "replay": replay(report, arguments=arguments)}
-            for report in reports
-        ],
+        "implementations": [{**report.as_dict(), "replay": replay(report)} for report in reports],
     }
 
 

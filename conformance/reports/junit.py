@@ -11,12 +11,12 @@ from lion_ports.conformance.reports.words import printable as _printable
 from lion_ports.conformance.runner import Report
 
 
-def junit(reports: Sequence[Report], arguments: Sequence[str] = ()) -> str:
+def junit(reports: Sequence[Report]) -> str:
     """The text of ``--junit``."""
     root = Xml.Element("testsuites", name="lion-conformance")
     total: Counter[str] = Counter(tests=0, failures=0, errors=0, skipped=0)
     for report in reports:
-        total += _suite(root, report, arguments)
+        total += _suite(root, report)
     root.attrib.update({name: str(total[name]) for name in _COUNTED.values()})
     Xml.indent(root)
     text: str = Xml.tostring(root, encoding="unicode")
@@ -27,14 +27,14 @@ def junit(reports: Sequence[Report], arguments: Sequence[str] = ()) -> str:
 _COUNTED = {"testcase": "tests", "failure": "failures", "error": "errors", "skipped": "skipped"}
 
 
-def _suite(root: Xml.Element, report: Report, arguments: Sequence[str]) -> Counter[str]:
+def _suite(root: Xml.Element, report: Report) -> Counter[str]:
     suite = Xml.SubElement(root, "testsuite", name=title(report))
     properties = Xml.SubElement(suite, "properties")
     about = {"suite": __version__, "spec": SPEC_VERSION, "subnormals": report.subnormals}
     for name, value in about.items():
         Xml.SubElement(properties, "property", name=name, value=value)
     for result in report.cases:
-        _case(suite, report, result, replay(report, result.id, arguments))
+        _case(suite, report, result, replay(report, result.id))
     if not report.conforms and not any(result.failed for result in report.cases):
         # Only skipped cases would look green.
         case = Xml.SubElement(suite, "testcase", classname=_printable(report.name), name="verdict")

@@ -22,7 +22,7 @@ from lion_ports.conformance.runner import Report
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>|~#&@])")
 
 
-def markdown(reports: Sequence[Report], arguments: Sequence[str] = ()) -> str:
+def markdown(reports: Sequence[Report]) -> str:
     """The text of ``--markdown``."""
     conforming = sum(report.conforms for report in reports)
     parts = [
@@ -32,7 +32,7 @@ def markdown(reports: Sequence[Report], arguments: Sequence[str] = ()) -> str:
     ]
     for report in reports:
         if not report.conforms:
-            parts.append(_failures(report, arguments))
+            parts.append(_failures(report))
     parts.append(f"lion-ports {__version__}, specification {SPEC_VERSION}, {today()}")
     return "\n\n".join(parts) + "\n"
 
@@ -44,7 +44,7 @@ def _row(report: Report) -> str:
     return f"| {mark} | {_code(report.name)} | {' | '.join(_plain(cell) for cell in cells)} |"
 
 
-def _failures(report: Report, arguments: Sequence[str]) -> str:
+def _failures(report: Report) -> str:
     failed = [result for result in report.cases if result.failed]
     lines = [f"### {_code(report.name)} {_plain(verdict(report))}"]
     lines += [f"- {_sentence(sentence)}" for sentence in behaves(report.diagnosis)]
@@ -55,7 +55,7 @@ def _failures(report: Report, arguments: Sequence[str]) -> str:
         f"{', '.join(_code(name) for name in result.diagnosis[:2])} |"
         for result in failed
     ]
-    details = [_detail(result, replay(report, result.id, arguments)) for result in failed]
+    details = [_detail(result, replay(report, result.id)) for result in failed]
     return "\n".join(
         [
             *lines,

@@ -1,6 +1,6 @@
 """What a case puts to an implementation, in words, and in hexadecimal where that is short."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from itertools import groupby
 from typing import Any
@@ -38,6 +38,10 @@ def _settings(trial: Trial) -> Iterator[str]:
     yield f"settings: {', '.join(changed) or 'the defaults'}"
 
 
+def _settings_of(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name}={_value(value)}" for name, value in settings.items())
+
+
 def _value(value: Any) -> str:
     return "a schedule" if callable(value) else repr(value)
 
@@ -55,6 +59,16 @@ def _notes(trial: Trial) -> Iterator[str]:
         yield "constructed with the learning rate alone"
     if trial.mask is not None:
         yield f"decay: only {', '.join(name for name, on in trial.mask.items() if on) or 'none'}"
+    for group in trial.groups:
+        own = [_settings_of(group.settings) or "the settings of all"]
+        own += [f"from step {i + 1} on {_settings_of(c)}" for i, c in group.changes.items()]
+        yield f"group of {', '.join(group.names)}: {'; '.join(own)}"
+    for name, steps in trial.frozen.items():
+        yield f"frozen: {name}, at steps {steps.start + 1} to {steps.stop}"
+    if trial.tied:
+        yield f"names of one tensor: {', '.join(trial.tied)}"
+    if trial.compiled:
+        yield "compiled by the framework; from step 4 on nothing may be compiled again"
     if trial.restart_at is not None:
         how = "as a portable state" if trial.portable else "in the implementation's own way"
         yield f"saved {how}, and loaded into a fresh one, before step {trial.restart_at + 1}"

@@ -112,6 +112,8 @@ def counts(results: Iterable[Result]) -> dict[str, int]:
 
 def category(case_id: str) -> str:
     """The family of a case; for a case that this version does not know, its first word."""
+    if case_id.endswith(SUFFIX):  # the path of a stream that was replayed
+        return "recorded"
     return CASES[case_id].category if case_id in CASES else case_id.partition("-")[0]
 
 
@@ -125,14 +127,28 @@ def verdict(report: Report) -> str:
     if report.conforms:
         passed = sum(result.outcome in PASSED for result in report.cases)
         return f"conforms at level {report.level}: {passed} of {len(report.cases)} cases passed"
-    failed = [result for result in report.cases if result.failed]
-    if not failed:
-        return f"does not conform at level {report.level}: no case could be judged"
-    rules = ", ".join(sorted({result.rule for result in failed}))
-    return (
-        f"does not conform at level {report.level}: it breaks {rules} of docs/spec.md "
-        f"({len(failed)} of {len(report.cases)} cases)"
-    )
+    found = Counter(result.outcome for result in report.cases)
+    rules = ", ".join(sorted({r.rule for r in report.cases if r.outcome == "FAIL"}))
+    why = []
+    if found["FAIL"]:
+        why.append(
+            f"it breaks {rules} of docs/spec.md ({found['FAIL']} of {len(report.cases)} cases)"
+        )
+    if found["ERROR"]:
+        why.append(f"{found['ERROR']} of {len(report.cases)} cases ended in an error")
+    if found["XPASS"]:
+        why.append(f"{found['XPASS']} passed that had to fail")
+    reasons = "; ".join(why) or "no case could be judged"
+    return f"does not conform at level {report.level}: {reasons}"
+
+
+def together(reports: Sequence[Report]) -> str:
+    """How many of several implementations conform, and which do not, in one sentence."""
+    others = [f"{report.name} {report.version}" for report in reports if not report.conforms]
+    levels = "/".join(sorted({report.level for report in reports}))
+    sentence = f"{len(reports) - len(others)} of {len(reports)} implementations conform"
+    ending = f"; these do not: {', '.join(others)}" if others else ""
+    return printable(f"{sentence} at level {levels}{ending}")
 
 
 def behaves(names: Sequence[str]) -> list[str]:
@@ -157,19 +173,19 @@ def note(result: Result) -> str:
     return short(result.detail)
 
 
-def replay(report: Report, case_id: str = "", arguments: Sequence[str] = ()) -> str:
-    """The command that puts one case to this implementation again.
+def replay(report: Report, case_id: str = "") -> str:
+    """The command that puts one case to this implementation again, as a shell takes it.
 
     Args:
         report: of the implementation.
         case_id: without it, the command up to the place where it belongs.
-        arguments: further words of the command line, such as ``--kwarg foreach=true``.
     """
     kind, _, command = report.name.partition(":")
     target = ["--exec", command] if kind == "exec" else ["--impl", report.name]
     # The id of a recorded stream is its path, and its command another one.
     stream = any(result.id.endswith(SUFFIX) for result in report.cases)
-    words = ["lion-conformance", "replay" if stream else "run", *target, *arguments]
+    words = [*report.environment, "lion-conformance", "replay" if stream else "run", *target]
+    words += report.arguments
     words += ["--device", report.device] if report.device != "cpu" else []
     words += ["--level", report.level] if report.level != "faithful" else []
     words += [] if stream else ["--case"]

@@ -162,6 +162,14 @@ def _why_left_out(case: Case) -> str:
     trial = case.build()
     if trial.refuse is not None:
         return "settings that are refused: there is no stream"
+    for asked, reason in (
+        (trial.groups, "parameter groups: the settings of a vector are those of all parameters"),
+        (trial.frozen, "parameters that are frozen: as data they have no gradient (null)"),
+        (trial.tied, "a tensor of two names: as data these are two that are equal"),
+        (trial.compiled, "a compiler: as data there is nothing to compile"),
+    ):
+        if asked:
+            return reason
     if is_open(trial):
         return "sums or functions whose last bits the specification leaves open (L-027)"
     arrays = [*trial.params.values(), *(g for step in trial.steps for g in step.grads.values())]

@@ -20,7 +20,7 @@ class Due(NamedTuple):
     """What an update is made with.
 
     Attributes:
-        gradients: in the compute dtype, by the path of their parameter.
+        gradients: by the path of their parameter.
         made: whether the update is made at all, a boolean scalar; None: it is.
         seen: which parameters had a gradient at all, where only the state knows (L-025).
     """
@@ -62,6 +62,8 @@ def effective_gradients(
         if config.dynamic:
             counters.update(rescaled(counters, finite, config.loss_scale_growth_interval))
         counters["skipped"] = mx.where(finite, counters["skipped"], counters["skipped"] + 1)
+    if scale is None and config.gradient_accumulation_steps == 1 and not config.clips:
+        return Due(dict(grads), finite, {})  # the update itself loads them, in one kernel
 
     due = {n: _loaded(g, params[n]) for n, g in grads.items()}
     if scale is not None:

@@ -17,22 +17,22 @@ from lion_ports.config import (
     known_settings,
 )
 from lion_ports.errors import ConfigError
-from lion_ports.mlx.arithmetic import compute_dtype, select
+from lion_ports.mlx.arithmetic import select
 from lion_ports.mlx.averages import Averages
 from lion_ports.mlx.gradients import effective_gradients
-from lion_ports.mlx.groups import Grouped, Predicate, make_groups
+from lion_ports.mlx.group import Predicate
+from lion_ports.mlx.groups import make_groups
 from lion_ports.mlx.rates import Rates
+from lion_ports.mlx.scalars import StepScalars
 from lion_ports.mlx.settings import SETTINGS
-from lion_ports.mlx.step import init_counters, init_slots, updated
-from lion_ports.mlx.structure import (
-    refuse_other_gradients,
-    refuse_other_slots,
-    refuse_other_state,
-)
-from lion_ports.mlx.trees import Leaf, Slots, entries, known, packed, replaced, unpacked
+from lion_ports.mlx.stateful import Stateful
+from lion_ports.mlx.step import updated
+from lion_ports.mlx.structure import refuse_other_gradients
+from lion_ports.mlx.trees import known, replaced
+from lion_ports.mlx.update import after, fuses, is_large
 
 
-class Lion(Grouped, Averages, Optimizer):
+class Lion(Averages, Stateful, Optimizer):
     """Lion (EvoLved Sign Momentum; Program 1 of arXiv 2302.06675).
 
         u  = sign(beta1*m + (1 - beta1)*g)
@@ -128,57 +128,6 @@ class Lion(Grouped, Averages, Optimizer):
         self.config = self._groups[-1].config
         self._complete()
 
-    def init(self, parameters: Any) -> None:
-        """Make what is missing in the state beside every parameter (L-002).
-
-        Raises:
-            DtypeError: a parameter is neither floating nor complex; then nothing is made.
-        """
-        self._leaves(parameters)
-        self._initialized = True
-
-    def _leaves(self, parameters: Any) -> list[Leaf]:
-        """Path, parameter and slots, of which none is missing any more."""
-        named = [(path, x) for path, x in tree_flatten(parameters) if isinstance(x, mx.array)]
-        if mx.float64 in [compute_dtype(x.dtype, path) for path, x in named]:
-            self._rates.use_float64()
-        leaves = list(entries(parameters, self.state))
-        refuse_other_slots(leaves)
-        for path, x, slots in leaves:
-            init_slots(x, slots, self.group_of(path, x).config)
-        return leaves
-
-    @property
-    def state(self) -> Any:
-        """The state as a tree: ``step``, ``learning_rate``, ``lion`` and the parameters' slots.
-
-        A tree that was saved may be assigned; what it lacks is begun anew, so that the state of
-        ``mlx.optimizers.Lion`` serves as well. That of another optimizer is a StateError, and so
-        is one in the middle of more micro-steps than are made here (L-025). A top-level parameter
-        named like one of the three is found under ``parameter:NAME``.
-        """
-        return self._state
-
-    @state.setter
-    def state(self, state: Any) -> None:
-        refuse_other_state(state, self.config.gradient_accumulation_steps)
-        self._state = state
-        self._initialized = False
-        self._complete()
-
-    @property
-    def loss_scale(self) -> mx.array:
-        """What to multiply the loss by, as a scalar array (L-024); 1 without the option."""
-        if self.config.dynamic:
-            return self._counters["loss_scale"]
-        scale = self.config.loss_scale
-        return mx.array(1.0 if scale is None else float(scale))
-
-    @property
-    def skipped(self) -> int:
-        """Steps left out by ``nonfinite="skip"`` or a dynamic loss scale."""
-        return int(self._counters.get("skipped", 0))
-
     def apply_gradients(self, gradients: Any, parameters: Any) -> Any:
         """The updated parameters: a tree like ``gradients``, of which ``parameters`` is a superset.
 
@@ -199,34 +148,16 @@ class Lion(Grouped, Averages, Optimizer):
         due = effective_gradients(xs, gs, slots, self._counters, self.config)
 
         count = self.step + 1
-        for group in self.groups:
-            group.follow_schedule(self.step)
-        scalars = {group: group.scalars(self.step) for group in self.groups}
-        new = {}
+        scalars = StepScalars(self.groups, self._mask, self.step)
+        one_kernel = fuses(sum(x.size for x in xs.values()))
+        new, last = {}, None
         for path, g in due.gradients.items():
             x, group = xs[path], self.group_of(path, xs[path])
-            decays = self._mask is None or self._mask(path, x)
-            now = scalars[group] if decays else scalars[group]._replace(wd=0.0)
-            new[path] = updated(x, g, slots[path], group, now, count, due.moves(path))
+            now = scalars.of(path, x, group)
+            if ordered := one_kernel and is_large(x):
+                x = after(x, last)
+            moves = due.moves(path)
+            new[path] = updated(x, g, slots[path], group, now, count, moves, one_kernel=one_kernel)
+            last = slots[path]["m"] if ordered else last
         self.state["step"] = select(due.made, count, self.step)
         return replaced(tree, new)
-
-    def _complete(self) -> None:
-        """Put the scalars in the state that it does not have."""
-        self._state.setdefault("step", mx.array(0, mx.uint64))
-        self._rates.complete()
-        counters: Slots = self._state.get("lion", {})
-        init_counters(counters, self.config)
-        if counters:
-            self._state["lion"] = counters
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**vars(self), "_state": packed(self._state), "_swapped": 0}
-
-    def __setstate__(self, held: dict[str, Any]) -> None:
-        self.__dict__.update(held, _state=unpacked(held["_state"]))
-
-    @property
-    def _counters(self) -> Slots:
-        counters: Slots = self._state.get("lion", {})
-        return counters

@@ -5,14 +5,19 @@ from typing import Any
 import ml_dtypes
 import mlx.core as mx
 import numpy as np
-from mlx.optimizers import MultiOptimizer, Optimizer
+from mlx.optimizers import Optimizer
 from numpy.typing import NDArray
 
 from lion_ports.errors import StateError
-from lion_ports.mlx.groups import Group
+from lion_ports.mlx.group import Group
 from lion_ports.mlx.optimizer import Lion
 from lion_ports.mlx.step import init_slots
-from lion_ports.mlx.structure import is_lions, refuse_longer_window
+from lion_ports.mlx.structure import (
+    is_lions,
+    refuse_longer_window,
+    refuse_other_arguments,
+    refuse_other_portable,
+)
 from lion_ports.mlx.trees import Slots, entries, known, replaced
 from lion_ports.state import PortableState
 
@@ -31,7 +36,8 @@ def export_state(parameters: Any, optimizer: Optimizer) -> PortableState:
         optimizer: a Lion, ours or MLX's; of a MultiOptimizer, one of its ``optimizers``.
 
     Raises:
-        StateError: the optimizer has no state of these parameters, or it is no Lion's.
+        StateError: an argument is of another kind, or the optimizer has no state of these
+            parameters, or it is no Lion's.
 
     >>> optimizer, parameters = Lion(), {"dense": {"weight": mx.ones(2)}}
     >>> optimizer.init(parameters)
@@ -73,9 +79,10 @@ def import_state(portable: PortableState, parameters: Any, optimizer: Optimizer)
         A tree for ``model.update``.
 
     Raises:
-        StateError: names, shapes, dtypes or options differ; the message says which. Nothing has
-            changed.
+        StateError: an argument is of another kind, or names, shapes, dtypes or options differ; the
+            message says which. Nothing has changed.
     """
+    refuse_other_portable(portable)
     held = _held(parameters, optimizer)
     counters = optimizer.state.get("lion", {})
     _refuse_other_parameters(portable, held)
@@ -121,8 +128,7 @@ def from_numpy(array: NDArray[Any], path: str = "the array") -> mx.array:
 
 
 def _held(parameters: Any, optimizer: Optimizer) -> Held:
-    if isinstance(optimizer, MultiOptimizer):
-        raise StateError("a MultiOptimizer has several states; give one of its optimizers")
+    refuse_other_arguments(parameters, optimizer)
     leaves = entries(known(parameters, optimizer.state), optimizer.state)
     held = {path: (x, slots) for path, x, slots in leaves}
     if not held:

@@ -2,11 +2,12 @@
 
 import mlx.core as mx
 
-from lion_ports.config import LOSS_SCALE_INITIAL, LionConfig, Scalars
+from lion_ports.config import LOSS_SCALE_INITIAL, LionConfig
 from lion_ports.mlx.arithmetic import compute_dtype, narrow, select
-from lion_ports.mlx.groups import Group
+from lion_ports.mlx.group import Group
+from lion_ports.mlx.scalars import Rounded
 from lion_ports.mlx.trees import Slots
-from lion_ports.mlx.update import average, lion_update
+from lion_ports.mlx.update import average, move
 
 
 def init_counters(state: Slots, config: LionConfig) -> None:
@@ -39,24 +40,27 @@ def updated(
     g: mx.array,
     slots: Slots,
     group: Group,
-    scalars: Scalars,
+    scalars: Rounded,
     count: mx.array,
     moves: mx.array | None,
+    *,
+    one_kernel: bool,
 ) -> mx.array:
     """The new parameter; its slots are brought forward.
 
     Args:
         x: parameter.
-        g: gradient that is due, in the compute dtype.
+        g: gradient that is due.
         slots: of the parameter.
         group: its settings.
-        scalars: those of this step.
+        scalars: those of this step, in its compute dtype.
         count: updates done, this one included.
         moves: whether it is updated at all; None: it is.
+        one_kernel: whether that is made as one kernel.
     """
     config = group.config
     g = -g if config.maximize else g  # L-018
-    new_x, new_m = lion_update(x, g, slots["m"], scalars, group.rule)
+    new_x, new_m = move(x, g, slots["m"], scalars, group.rule, one_kernel=one_kernel)
     slots["m"] = select(moves, new_m, slots["m"])
     if config.ema_decay is not None:
         new_e = average(slots["average"], new_x, config.ema_decay)

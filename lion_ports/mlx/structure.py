@@ -1,4 +1,4 @@
-"""Whether gradients and loaded states fit their parameters, before anything is changed.
+"""Whether gradients, states and arguments fit their parameters, before anything is changed.
 
 Shapes and dtypes alone are looked at, which are there inside ``mx.compile`` as well.
 """
@@ -7,9 +7,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import mlx.core as mx
+from mlx.optimizers import MultiOptimizer, Optimizer
 
 from lion_ports.errors import ConfigError, StateError
 from lion_ports.mlx.trees import RESERVED, Leaf
+from lion_ports.state import PortableState
 
 _SLOTS = frozenset(("m", "average", "grad_sum", "seen"))
 
@@ -73,6 +75,38 @@ def refuse_other_state(state: Any, steps: int) -> None:
         )
     if "micro" in counters:
         refuse_longer_window(_value(counters["micro"]), steps)
+
+
+def refuse_other_arguments(parameters: Any, optimizer: Any) -> None:
+    """Parameters are a tree of arrays, and an optimizer is one of MLX's.
+
+    Raises:
+        StateError: they are not, as when they are given in another order.
+    """
+    order = "give parameters and optimizer in this order, the portable state before them"
+    if isinstance(optimizer, MultiOptimizer):
+        raise StateError("a MultiOptimizer has several states; give one of its optimizers")
+    if not isinstance(optimizer, Optimizer):
+        raise StateError(
+            f"the optimizer is of type {type(optimizer).__name__}, not an optimizer of MLX; {order}"
+        )
+    if not isinstance(parameters, (dict, list, tuple, mx.array)):
+        raise StateError(
+            f"the parameters are of type {type(parameters).__name__}, not a tree of arrays; {order}"
+        )
+
+
+def refuse_other_portable(portable: Any) -> None:
+    """What is imported is a portable state (L-030).
+
+    Raises:
+        StateError: it is not.
+    """
+    if not isinstance(portable, PortableState):
+        raise StateError(
+            f"the portable state is of type {type(portable).__name__}, not a PortableState; give "
+            "what export_state or load_state returned, before parameters and optimizer"
+        )
 
 
 def is_lions(slots: Mapping[str, Any]) -> bool:

@@ -1,5 +1,6 @@
 """The update of one parameter (L-001), its direction (L-022, L-028) and its average (L-029)."""
 
+import platform
 from collections.abc import Callable
 from functools import cache, partial
 from typing import Any
@@ -8,6 +9,7 @@ import mlx.core as mx
 
 from lion_ports.config import LION, Rule, Scalars
 from lion_ports.errors import ConfigError
+from lion_ports.mlx import gpu
 from lion_ports.mlx.arithmetic import (
     as_complex,
     as_reals,
@@ -19,13 +21,15 @@ from lion_ports.mlx.arithmetic import (
     total,
     widen,
 )
+from lion_ports.mlx.scalars import Rounded, rounded
 
-# A weight decay of at least this is not rounded to zero in any compute dtype.
-_SMALLEST = 2.0**-149
-
-# Parameters with more elements are updated by one kernel on the CPU: it is 2 to 3 times as fast as
-# one operation after another, but takes up to a second to compile.
+# One kernel for an update is 2 to 4 times as fast on the CPU as one operation after another, but
+# takes up to a second to compile: it is made where more elements than these are updated.
 _LARGE = 1 << 14
+
+# MLX leaves its kernels for the CPU to the system's compiler. There is nothing to contract to on
+# x86-64, and Apple's does not contract across statements; that of Linux on ARM does (L-007).
+_STRICT = platform.system() == "Darwin" or platform.machine().lower() in ("x86_64", "amd64")
 
 
 def direction(c: mx.array, rule: Rule) -> mx.array:
@@ -74,23 +78,18 @@ def lion_update(
     >>> lion_update(x, mx.array([1.0, 1, 0]), m, Scalars(lr=0.25, b1=0.5, b2=0.75, wd=0.5))
     (array([0.625, 0.625, 0.875], dtype=float32), array([0.625, -0.125, 0], dtype=float32))
     """
-    if x.dtype == mx.complex64:  # L-014: pairs of reals
-        x_, g_, m_ = (as_reals(a) for a in (x, g, m))
-        new_x, new_m = lion_update(x_, g_, m_, scalars, rule)
-        return as_complex(new_x), as_complex(new_m)
+    numbers = rounded(scalars, compute_dtype(x.dtype))
+    return move(x, g, m, numbers, rule, one_kernel=fuses(x.size))
 
-    dtype = compute_dtype(x.dtype)
-    # L-006: 1-b in float64, then every scalar is rounded once to the compute dtype.
-    numbers = [
-        mx.array(s, dtype)
-        for s in (scalars.lr, scalars.b1, 1 - scalars.b1, scalars.b2, 1 - scalars.b2)
-    ]
-    wd, certain = _decay(scalars, dtype)
-    # Only on the CPU is it certain that MLX's compiler contracts no product and sum (L-007).
-    fuses = x.size > _LARGE and mx.default_device().type == mx.cpu
-    moved = _fused(rule, certain) if fuses else partial(_moved, rule, certain)
-    new_x, new_m = moved(x, g, m, *numbers, *wd)
-    return new_x, new_m
+
+def fuses(size: int) -> bool:
+    """Whether updates of so many elements together are made by one kernel each."""
+    return size > _LARGE and _STRICT and mx.default_device().type == mx.cpu
+
+
+def is_large(x: mx.array) -> bool:
+    """Whether it matters in which order the parameters are updated."""
+    return x.size > _LARGE
 
 
 def average(e: mx.array, x: mx.array, decay: float) -> mx.array:
@@ -102,23 +101,32 @@ def average(e: mx.array, x: mx.array, decay: float) -> mx.array:
     return d * e + omd * widen(x, dtype)
 
 
-def _decay(scalars: Scalars, dtype: mx.Dtype) -> tuple[tuple[mx.array, ...], bool]:
-    """The coefficient of ``x`` beside ``u`` if there is one (L-017), and if it is surely not 0.
+def move(
+    x: mx.array, g: mx.array, m: mx.array, scalars: Rounded, rule: Rule, *, one_kernel: bool
+) -> tuple[mx.array, mx.array]:
+    """L-001 as one kernel, or as one operation after another: the bits are the same (L-007)."""
+    if x.dtype == mx.complex64:  # L-014: pairs of reals
+        x_, g_, m_ = (as_reals(a) for a in (x, g, m))
+        new_x, new_m = move(x_, g_, m_, scalars, rule, one_kernel=one_kernel)
+        return as_complex(new_x), as_complex(new_m)
+    if gpu.takes(x, g, m, rule):
+        return gpu.move(x, g, m, scalars)
+    ordered = one_kernel and is_large(x)
+    if one_kernel:
+        new_x, new_m = _compiled(rule, scalars.decays, ordered)(x, g, m, *scalars.arrays)
+        return new_x, new_m
+    return _moved(rule, scalars.decays, ordered, x, g, m, *scalars.arrays)
 
-    A schedule may give 0 at some steps, and then the term is absent as well (L-009).
-    """
-    known = not isinstance(scalars.wd, mx.array)
-    if known and scalars.wd == 0:
-        return (), True
-    wd = mx.array(scalars.wd, dtype)
-    if scalars.lr_peak is not None:
-        return (wd / mx.array(scalars.lr_peak, dtype),), False
-    return (wd,), known and scalars.wd >= _SMALLEST
+
+def after(array: mx.array, first: mx.array | None) -> mx.array:
+    """The same array, of which nothing is made before ``first`` is there."""
+    return array if first is None else mx.depends([array], [first])[0]
 
 
 def _moved(
     rule: Rule,
-    certain: bool,
+    decays: bool,
+    ordered: bool,
     x: mx.array,
     g: mx.array,
     m: mx.array,
@@ -127,7 +135,7 @@ def _moved(
     omb1: mx.array,
     b2: mx.array,
     omb2: mx.array,
-    *wd: mx.array,
+    wd: mx.array | None = None,
 ) -> tuple[mx.array, mx.array]:
     """L-001 on reals."""
     x_, g_, m_ = (widen(a, lr.dtype) for a in (x, g, m))
@@ -136,18 +144,19 @@ def _moved(
     u = direction(c, rule)
     if rule.cautious:
         u = cautious(u, g_, rule)
-    for coefficient in wd:
-        where = None if certain else coefficient != 0
+    if wd is not None:
+        where = None if decays else wd != 0  # L-009
         if rule.cautious_decay:  # L-023
             same_way = ((u > 0) & (x_ > 0)) | ((u < 0) & (x_ < 0))
             where = same_way if where is None else where & same_way
-        u = select(where, u + coefficient * x_, u)
-    x_ = x_ - lr * u
-    m_ = b2 * m_ + omb2 * g_
-    return narrow(x_, x.dtype), narrow(m_, m.dtype)
+        u = select(where, u + wd * x_, u)
+    new_x = narrow(x_ - lr * u, x.dtype)
+    # MLX makes two kernels of this, both of which read m. The second takes it from the cache, and
+    # m' takes its memory, if it comes straight after the first.
+    m_ = widen(after(m, new_x if ordered else None), lr.dtype)
+    return new_x, narrow(b2 * m_ + omb2 * g_, m.dtype)
 
 
 @cache
-def _fused(rule: Rule, certain: bool) -> Callable[..., Any]:
-    """L-001 as one kernel."""
-    return mx.compile(partial(_moved, rule, certain))
+def _compiled(rule: Rule, decays: bool, ordered: bool) -> Callable[..., Any]:
+    return mx.compile(partial(_moved, rule, decays, ordered))

@@ -37,7 +37,7 @@ def widen(array: Tensor, dtype: torch.dtype, out: Tensor | None = None) -> Tenso
 
 def narrow(array: Tensor, dtype: torch.dtype) -> Tensor:
     """Store a tensor of the compute dtype: one rounding to nearest even (L-008)."""
-    if array.dtype == torch.float64 and dtype == torch.bfloat16:
+    if array.dtype == torch.float64 and dtype.itemsize == 2:
         array = _round_to_odd(array)  # torch goes by way of float32, and would round twice
     return array.to(dtype)
 

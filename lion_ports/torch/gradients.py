@@ -1,4 +1,4 @@
-"""What is done to the gradients before the update: L-024, L-019, L-025, L-026, L-027, L-018."""
+"""What is done to the gradients before the update: L-024, L-019, L-025, L-026, L-027."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,36 +11,37 @@ from lion_ports.torch.arithmetic import as_reals, compute_dtype, scalar, widen
 from lion_ports.torch.jobs import Group, Job
 from lion_ports.torch.sharding import local, refuse_mixture, total
 
-# Names and parameters that have a gradient.
-Named = list[tuple[str, Any]]
-
 
 def named_parameters(groups: list[Group]) -> Iterator[tuple[str, Any]]:
     """The parameters of all groups, by the names that they were given with or by their places."""
     for i, group in enumerate(groups):
-        unnamed = [f"parameter {j} of group {i}" for j in range(len(group["params"]))]
+        unnamed = (f"parameter {j} of group {i}" for j in range(len(group["params"])))
         yield from zip(group.get("param_names", unnamed), group["params"], strict=True)
 
 
-def with_gradients(groups: list[Group]) -> Named:
-    """Those that have a gradient, which is one that Lion can use.
+def refuse_unfit(groups: list[Group]) -> None:
+    """Raise if a gradient is one that Lion cannot use.
 
     Raises:
-        DtypeError: a gradient is sparse, or a DTensor where its parameter is none.
+        DtypeError: it is sparse, or a DTensor where its parameter is none.
     """
-    named = [(name, p) for name, p in named_parameters(groups) if p.grad is not None]
-    for name, p in named:
-        if p.grad.is_sparse:
-            raise DtypeError(
-                f"the gradient of {name} is sparse, and Lion moves every element by its "
-                "momentum; use dense gradients, as by nn.Embedding(..., sparse=False)."
-            )
-        refuse_mixture(p.grad, p)
-    return named
+    for group in groups:
+        for p in group["params"]:
+            g = p.grad
+            if g is None:
+                continue
+            if g.is_sparse:
+                name = next(name for name, q in named_parameters(groups) if q is p)
+                raise DtypeError(
+                    f"the gradient of {name} is sparse, and Lion moves every element by its "
+                    "momentum; use dense gradients, as by nn.Embedding(..., sparse=False)."
+                )
+            refuse_mixture(g, p)
 
 
-def nonfinite(named: Named) -> list[str]:
+def nonfinite(groups: list[Group]) -> list[str]:
     """Names of the parameters whose gradient is not finite (L-019)."""
+    named = [(name, p) for name, p in named_parameters(groups) if p.grad is not None]
     if not named:
         return []
     counts = [total((~local(p.grad, p).isfinite()).sum(), p) for _, p in named]
@@ -58,7 +59,7 @@ def accumulate_(jobs: list[Job]) -> None:
 def effective_gradients(
     jobs: list[Job], *, steps: int = 1, global_clipnorm: float | None = None
 ) -> Iterator[tuple[Job, Tensor]]:
-    """Each job with the gradient that its update is made with.
+    """Each job with the gradient that its update is made with, but for its sign (L-018).
 
     Args:
         jobs: all of a step, with their sums up to date.
@@ -74,8 +75,8 @@ def effective_gradients(
         factor = clip_factor(together, global_clipnorm)
     for job in jobs:
         settings = job.settings
-        if factor is None and job.g is not None and _as_given(job):
-            yield job, -job.g if settings.maximize else job.g
+        if settings.as_given and job.g is not None and job.grad_sum is None and factor is None:
+            yield job, job.g
             continue
         g = _mean(job, steps)
         if settings.clipvalue is not None:
@@ -84,7 +85,6 @@ def effective_gradients(
             g = g * clip_factor(squared_norm(g, job.like), settings.clipnorm)
         elif factor is not None:
             g = g * scalar(factor, g)
-        g = -g if settings.maximize else g  # L-018
         yield job, torch.view_as_complex(g) if job.x.is_complex() else g
 
 
@@ -107,13 +107,6 @@ def clip_factor(squared: Tensor, bound: float) -> Tensor:
     """What brings a norm within ``bound``; 1 where it is (L-027)."""
     # One division: ``bound / tensor`` would be a reciprocal and a product.
     return torch.div(scalar(bound, squared), squared.sqrt().clamp(min=bound))
-
-
-def _as_given(job: Job) -> bool:
-    """Whether no option changes the gradient, but for its sign."""
-    settings = job.settings
-    options = (settings.unscale, settings.clipvalue, settings.clipnorm, job.grad_sum)
-    return all(option is None for option in options)
 
 
 def _unscaled(job: Job, g: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lion_ports.config import LionConfig, Rule, Scalars
 from lion_ports.torch.arithmetic import compute_dtype
-from lion_ports.torch.sharding import local
+from lion_ports.torch.sharding import is_dtensor, local
 
 Group = dict[str, Any]
 Slots = dict[str, Any]
@@ -24,6 +24,11 @@ class Settings(NamedTuple):
     clipnorm: float | None
     ema_decay: float | None
     overwrite: bool
+
+    @property
+    def as_given(self) -> bool:
+        """Whether no option changes a gradient, but for its sign."""
+        return self.unscale is None and self.clipvalue is None and self.clipnorm is None
 
 
 class Job(NamedTuple):
@@ -74,15 +79,13 @@ def settings_of(group: Group, unscale: float | Tensor | None, *, as_tensors: boo
 
 def job_of(p: Tensor, slots: Slots, settings: Settings) -> Job:
     """The job of a parameter with its state."""
-    return Job(
-        p,
-        local(p),
-        None if p.grad is None else local(p.grad, p),
-        local(slots["exp_avg"]),
-        local(slots["grad_sum"]) if "grad_sum" in slots else None,
-        local(slots["average"]) if settings.ema_decay is not None else None,
-        settings,
-    )
+    m, grad_sum = slots["exp_avg"], slots.get("grad_sum")
+    average = None if settings.ema_decay is None else slots["average"]
+    if not is_dtensor(p):
+        return Job(p, p, p.grad, m, grad_sum, average, settings)
+    parts = (None if t is None else local(t, p) for t in (p.grad, grad_sum, average))
+    g, grad_sum, average = parts
+    return Job(p, local(p), g, local(m), grad_sum, average, settings)
 
 
 def init_slots(p: Tensor, slots: Slots, group: Group, config: LionConfig) -> None:
@@ -90,16 +93,19 @@ def init_slots(p: Tensor, slots: Slots, group: Group, config: LionConfig) -> Non
 
     Made from the parameter; what is complex stays complex.
     """
-    wide = p.dtype if p.is_complex() else compute_dtype(p.dtype)
     if "exp_avg" not in slots:
         asked = None if p.is_complex() else group["momentum_dtype"]
         dtype = p.dtype if asked is None else getattr(torch, asked)
         slots["exp_avg"] = torch.zeros_like(p, dtype=dtype)
     if config.gradient_accumulation_steps > 1 and "seen" not in slots:
-        slots["grad_sum"] = torch.zeros_like(p, dtype=wide)
+        slots["grad_sum"] = torch.zeros_like(p, dtype=_wide(p))
         slots["seen"] = torch.tensor(0)
     if group["ema_decay"] is not None and "average" not in slots:
-        slots["average"] = p.detach().to(wide, copy=True)
+        slots["average"] = p.detach().to(_wide(p), copy=True)
+
+
+def _wide(p: Tensor) -> torch.dtype:
+    return p.dtype if p.is_complex() else compute_dtype(p.dtype)
 
 
 def _tensor(number: Any) -> Tensor:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo
 
 from lion_ports.config import (
     Decay,
@@ -20,15 +21,9 @@ from lion_ports.errors import ConfigError, NonFiniteError
 from lion_ports.torch import counters
 from lion_ports.torch.arithmetic import compute_dtype
 from lion_ports.torch.averages import swapped_in
-from lion_ports.torch.gradients import (
-    Named,
-    accumulate_,
-    named_parameters,
-    nonfinite,
-    with_gradients,
-)
+from lion_ports.torch.gradients import accumulate_, named_parameters, nonfinite, refuse_unfit
 from lion_ports.torch.groups import SETTINGS, WIDE, Watch, complete, refuse_names
-from lion_ports.torch.jobs import Group, Job, init_slots, job_of, settings_of
+from lion_ports.torch.jobs import Group, Job, Slots, init_slots, job_of, settings_of
 from lion_ports.torch.loading import restore_dtypes, to_load
 from lion_ports.torch.sharding import refuse_mixture
 from lion_ports.torch.step import update_
@@ -163,7 +158,8 @@ class Lion(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        jobs, complete = self._jobs(torch.compiler.is_compiling())
+        compiling = torch.compiler.is_compiling()
+        jobs, complete = self._jobs_outside_of_graphs() if compiling else self._jobs()
         steps, bound = self.config.gradient_accumulation_steps, self.config.global_clipnorm
         if steps > 1:
             accumulate_(jobs)
@@ -192,7 +188,7 @@ class Lion(torch.optim.Optimizer):
             )
         self._check([(group, watch)])
         if p.grad.is_sparse:
-            with_gradients([group])  # for the error, which has its name
+            refuse_unfit([group])  # for the error, which has its name
         refuse_mixture(p.grad, p)
         watch.carry_out(group, watch.plan(group), ends=False)
         slots = self.state[p]
@@ -200,39 +196,40 @@ class Lion(torch.optim.Optimizer):
         settings = settings_of(group, self._unscale(), as_tensors=False)
         update_([job_of(p, slots, settings)])
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
-    def _jobs(self, as_tensors: bool) -> tuple[list[Job], bool]:
+    @_disable_dynamo  # torch.compiler.disable would import the compiler with this module
+    def _jobs_outside_of_graphs(self) -> tuple[list[Job], bool]:
+        """What ``_jobs`` says, for a graph, which gets the scalars as tensors.
+
+        No other learning rate, and no other weight decay, is then a reason to compile again.
+        """
+        return self._jobs(as_tensors=True)
+
+    def _jobs(self, *, as_tensors: bool = False) -> tuple[list[Job], bool]:
         """What is to be done in this step, and whether it completes an update (L-025).
 
-        All that Python decides is decided here, outside of a compiled graph, which gets the scalars
-        as tensors: no other learning rate, and no other weight decay, is a reason to compile again.
-        What can be refused is refused before anything is written.
+        All that Python decides is decided here. What can be refused is refused before anything is
+        written.
         """
         groups, steps = self.param_groups, self.config.gradient_accumulation_steps
         watched = list(zip(groups, self._watches, strict=True))
         self._check(watched)
-        named = with_gradients(groups)
+        refuse_unfit(groups)
         complete = int(groups[0]["micro"]) + 1 >= steps
         plans = [watch.plan(group) for group, watch in watched] if complete else []
         unscale = self._unscale()  # before a dynamic scale changes
-        if self._left_out(named):
+        if self._left_out():
             counters.advance(groups, "skipped")
             return [], False
-        for group in groups:
-            for p in group["params"]:
-                if p.grad is not None:
-                    init_slots(p, self.state[p], group, self.config)
+        due = [self._due(group, complete) for group in groups]
         for (group, watch), plan in zip(watched, plans, strict=False):
             watch.carry_out(group, plan)
         jobs = []
-        for group in groups:
+        for group, taking_part in zip(groups, due, strict=True):
             settings = settings_of(group, unscale, as_tensors=as_tensors)
-            for p in group["params"]:
-                slots = self.state.get(p, {})
-                if p.grad is not None and steps > 1:
+            for p, slots in taking_part:
+                if steps > 1 and p.grad is not None:
                     slots["seen"] += 1
-                if p.grad is not None or (complete and slots.get("seen", 0) > 0):
-                    jobs.append(job_of(p, slots, settings))
+                jobs.append(job_of(p, slots, settings))
         if not complete:
             counters.advance(groups, "micro")
         elif None not in plans:
@@ -240,6 +237,17 @@ class Lion(torch.optim.Optimizer):
         if complete and steps > 1:
             self._begin_window()
         return jobs, complete
+
+    def _due(self, group: Group, complete: bool) -> list[tuple[Tensor, Slots]]:
+        """The parameters of a group that have a gradient, or a sum to be used, and their states."""
+        due = []
+        for p in group["params"]:
+            if p.grad is not None:
+                init_slots(p, slots := self.state[p], group, self.config)
+                due.append((p, slots))
+            elif complete and (slots := self.state.get(p, {})).get("seen", 0) > 0:
+                due.append((p, slots))
+        return due
 
     def _check(self, watched: list[tuple[Group, Watch]]) -> None:
         """Refuse what was set wrong since the last step, and one that would be lost (L-020)."""
@@ -266,13 +274,13 @@ class Lion(torch.optim.Optimizer):
             return grad_scale.double().reciprocal() / (scale or 1.0)
         return None if scale is None else 1 / scale
 
-    def _left_out(self, named: Named) -> bool:
+    def _left_out(self) -> bool:
         """Whether this step is skipped (L-019); a dynamic loss scale is brought forward (L-024)."""
         found_inf: Tensor | None = getattr(self, "found_inf", None)  # given by a GradScaler
         overflow = found_inf is not None and bool(found_inf)
         if self.config.nonfinite == "propagate" and not self.config.dynamic:
             return overflow
-        bad = nonfinite(named)
+        bad = nonfinite(self.param_groups)
         if bad and self.config.nonfinite == "raise":
             raise NonFiniteError(bad)
         if self.config.dynamic:

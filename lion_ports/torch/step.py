@@ -1,19 +1,28 @@
-"""All updates of one step, as tensor operations alone: what ``torch.compile`` sees of it."""
+"""All updates of one step: by a kernel for many of them where there is one, or one at a time.
+
+``torch.compile`` sees tensor operations alone.
+"""
 
 from collections.abc import Iterator
+from types import ModuleType
 
 import torch
 from torch import Tensor
 
+from lion_ports.torch import cpu, gpu
 from lion_ports.torch.arithmetic import as_reals, compute_dtype, narrow
 from lion_ports.torch.gradients import effective_gradients
-from lion_ports.torch.jobs import Job
+from lion_ports.torch.jobs import Job, Settings, Update
+from lion_ports.torch.sharding import is_dtensor
 from lion_ports.torch.update import average_, lion_update_
 
 # Elements updated at a time in eager mode on the CPU: the temporaries of a slice stay in the cache.
 _SLICE = 1 << 18
 # Below this many elements the allocator is fast, and slices are not worth their bookkeeping.
 _SMALL = 1 << 14
+
+# Elements of temporary gradients that wait for their update at most, or one tensor.
+_HELD = 1 << 18
 
 # Memory for temporaries by compute dtype, allocated once a step.
 Scratch = dict[torch.dtype, Tensor]
@@ -28,16 +37,70 @@ def update_(jobs: list[Job], *, steps: int = 1, global_clipnorm: float | None = 
         global_clipnorm: bound of the norm of all gradients together (L-027).
     """
     scratch: Scratch = {}
+    batches = None if torch.compiler.is_compiling() else _Batches()
     for job, g in effective_gradients(jobs, steps=steps, global_clipnorm=global_clipnorm):
-        settings = job.settings
-        for x, g_, m, rows in _slices(job, g, scratch):
-            lion_update_(x, g_, m, settings.scalars, settings.rule, like=job.like, scratch=rows)
-        if job.average is not None and settings.ema_decay is not None:
-            average_(job.average, job.x, settings.ema_decay, settings.scalars.lr)
-            if settings.overwrite:
+        if batches is None or not batches.take(job, g):
+            _update_alone(job, g, scratch)
+    if batches is not None:
+        batches.update_()
+    for job in jobs:
+        if job.average is not None and job.settings.ema_decay is not None:
+            average_(job.average, job.x, job.settings.ema_decay, job.settings.scalars.lr)
+            if job.settings.overwrite:
                 as_reals(job.x).copy_(narrow(as_reals(job.average), as_reals(job.x).dtype))
         if job.grad_sum is not None:
             job.grad_sum.zero_()
+
+
+class _Batches:
+    """Updates by kernel and settings, until they are made together.
+
+    Gradients that were made for them, as by clipping, are more memory: they do not wait long.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[tuple[ModuleType, int], tuple[Settings, list[Update]]] = {}
+        self._held = 0  # elements of gradients
+
+    def take(self, job: Job, g: Tensor) -> bool:
+        """Take the update of a job, unless there is no kernel for it."""
+        x, m, settings = job.x, job.m, job.settings
+        kernel = cpu if x.is_cpu else gpu
+        if settings.maximize and kernel is gpu:
+            g = -g  # L-018
+        update = (
+            Update(as_reals(x), as_reals(g), as_reals(m)) if x.is_complex() else Update(x, g, m)
+        )
+        counts_apart = settings.rule.cautious and is_dtensor(job.like)  # of all shards
+        if counts_apart or not kernel.takes(*update, settings.rule):
+            return False
+        waiting = self._waiting.get((kernel, id(settings)))
+        if waiting is None:
+            self._waiting[kernel, id(settings)] = waiting = settings, []
+        waiting[1].append(update)
+        if g is not job.g:
+            self._held += g.numel()
+            if self._held >= _HELD:
+                self.update_()
+        return True
+
+    def update_(self) -> None:
+        """Make them."""
+        for (kernel, _), (settings, updates) in self._waiting.items():
+            ascent = {"maximize": True} if settings.maximize and kernel is cpu else {}
+            kernel.lion_updates_(updates, settings.scalars, settings.rule, **ascent)
+            # Autograd is to see that they have changed, if it needs them as they were.
+            torch.autograd.graph.increment_version([t for x, _, m in updates for t in (x, m)])
+        self._waiting.clear()
+        self._held = 0
+
+
+def _update_alone(job: Job, g: Tensor, scratch: Scratch) -> None:
+    """An update in plain operations."""
+    settings = job.settings
+    g = -g if settings.maximize else g  # L-018
+    for x, g_, m, rows in _slices(job, g, scratch):
+        lion_update_(x, g_, m, settings.scalars, settings.rule, like=job.like, scratch=rows)
 
 
 def _slices(

@@ -115,7 +115,10 @@ def average_(e: Tensor, x: Tensor, decay: float, lr: float | Tensor) -> None:
 def _decay(scalars: Scalars, dtype: torch.dtype) -> float | Tensor:
     """The coefficient of ``x`` beside ``u``: ``wd``, or ``wd / lr_peak`` (L-017)."""
     wd, peak = scalars.wd, scalars.lr_peak
-    if peak is None:
-        return wd.to(dtype) if isinstance(wd, Tensor) else wd
+    if peak is None and isinstance(wd, Tensor):
+        return wd.to(dtype)
+    if peak is None:  # what rounds to 0 is 0 (L-006)
+        finfo = torch.finfo(dtype)
+        return wd if wd > finfo.tiny * finfo.eps / 2 else 0.0
     quotient = torch.as_tensor(wd, dtype=dtype) / torch.as_tensor(peak, dtype=dtype)
     return quotient if isinstance(wd, Tensor) else quotient.item()

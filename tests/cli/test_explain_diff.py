@@ -1,8 +1,6 @@
 """lion-conformance explain and diff, as they are called."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,16 +12,9 @@ from lion_ports.conformance.reports.json import json as written
 from lion_ports.conformance.reports.stream import describe
 from lion_ports.conformance.runner import Report
 
-COMMAND = [sys.executable, "-P", "-c", "from lion_ports.cli import conformance; conformance()"]
 
-
-def call(*arguments, cwd=None):
-    words = [*COMMAND, *map(str, arguments)]
-    return subprocess.run(words, cwd=cwd, capture_output=True, text=True)
-
-
-def test_explain_tells_rule_stream_and_mutants():
-    done = call("explain", "basic-two-betas")
+def test_explain_tells_rule_stream_and_mutants(conformance):
+    done = conformance("explain", "basic-two-betas")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[:2] == ["basic-two-betas", f"  {CASES['basic-two-betas'].reason}"]
@@ -66,11 +57,11 @@ def test_what_is_special_about_a_stream_is_said(name, words):
     assert any(words in line for line in describe(CASES[name].build()))
 
 
-def test_explain_of_an_unknown_case_names_the_nearest():
-    done = call("explain", "decay-alnoe")
+def test_explain_of_an_unknown_case_names_the_nearest(conformance):
+    done = conformance("explain", "decay-alnoe")
     assert done.returncode == 2
     assert "no case is called 'decay-alnoe'; did you mean decay-alone" in done.stderr
-    done = call("explain", "zzzz")
+    done = conformance("explain", "zzzz")
     assert (done.returncode, "see 'lion-conformance list'" in done.stderr) == (2, True)
 
 
@@ -86,7 +77,7 @@ def save(path, *reports):
     return path
 
 
-def test_diff_shows_what_became_worse_better_new_and_gone(tmp_path):
+def test_diff_shows_what_became_worse_better_new_and_gone(conformance, tmp_path):
     old = save(
         tmp_path / "old.json",
         report(basic_decay="EXACT", decay_alone="ULP", betas_equal="FAIL", decay_mask="EXACT"),
@@ -98,7 +89,7 @@ def test_diff_shows_what_became_worse_better_new_and_gone(tmp_path):
                betas_zero="EXACT"),
         report("jax", basic_decay="EXACT"),
     )  # fmt: skip
-    done = call("diff", old, new)
+    done = conformance("diff", old, new)
     assert done.returncode == 1
     assert done.stdout.splitlines() == [
         "torch 1.0 -> 2.0 on cpu, level faithful",
@@ -116,7 +107,7 @@ def test_diff_shows_what_became_worse_better_new_and_gone(tmp_path):
         "",
         "2 worse, 1 better, 2 new, 2 gone",
     ]
-    done = call("diff", new, new)
+    done = conformance("diff", new, new)
     assert (done.returncode, done.stdout) == (0, "nothing has changed\n")
 
 
@@ -154,13 +145,13 @@ def test_another_level_is_another_implementation():
     assert {c.kind for found in compare([one], [other]) for c in found.changes} == {"gone", "new"}
 
 
-def test_reports_of_version_one_can_still_be_read(tmp_path):
+def test_reports_of_version_one_can_still_be_read(conformance, tmp_path):
     now = json.loads(written([report(basic_decay="EXACT")]))
     del now["date"], now["implementations"][0]["replay"]
     old = tmp_path / "old.json"
     old.write_text(json.dumps({**now, "schema": "lion-conformance-report-1"}))
     new = save(tmp_path / "new.json", report(basic_decay="FAIL"))
-    assert call("diff", old, new).returncode == 1
+    assert conformance("diff", old, new).returncode == 1
 
 
 VALID = json.loads(written([report(basic_decay="EXACT")]))
@@ -192,20 +183,20 @@ def with_case(**changes):
         (with_case(outcome=["EXACT"]), "is not what report.schema.json describes"),
     ],
 )
-def test_files_that_are_no_report_get_one_sentence(tmp_path, content, words):
+def test_files_that_are_no_report_get_one_sentence(conformance, tmp_path, content, words):
     bad = tmp_path / "bad.json"
     bad.write_bytes(content.encode("utf-8", "surrogateescape"))
     good = save(tmp_path / "good.json", report(basic_decay="EXACT"))
-    done = call("diff", good, bad)
+    done = conformance("diff", good, bad)
     assert done.returncode == 2
     assert words in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith(f"lion-conformance: {bad}")
 
 
-def test_files_that_are_not_there_get_one_sentence(tmp_path):
+def test_files_that_are_not_there_get_one_sentence(conformance, tmp_path):
     for path in (Path("absent.json"), tmp_path):
-        done = call("diff", path, path, cwd=tmp_path)
+        done = conformance("diff", path, path, cwd=tmp_path)
         assert done.returncode == 2
         assert done.stderr.startswith(f"lion-conformance: {path} cannot be read: ")
         assert len(done.stderr.splitlines()) == 1

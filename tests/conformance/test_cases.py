@@ -66,7 +66,7 @@ def test_no_tolerance_on_parameters_is_larger_than_a_quarter_of_a_step():
         for i, step in enumerate(trial.steps[:20]):
             for name, x in trial.params.items():
                 updates = i // trial.config.gradient_accumulation_steps
-                wd = decay_at(trial, updates, name) / (trial.config.lr_peak or 1)
+                wd = decay_at(trial, i, updates, name) / (trial.config.lr_peak or 1)
                 double = x.dtype in (np.float64, np.complex128)
                 u = 2.0 ** (-53 if double else -24)
                 bound = K_MOVE * u * (largest[name] + step.lr * (1 + wd * largest[name]))

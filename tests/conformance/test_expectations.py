@@ -1,30 +1,11 @@
 """lion-conformance run --expect: what is known beforehand, by exact case and with a reason."""
 
 import json
-import subprocess
-import sys
 import textwrap
 
 import pytest
 
-MINE = textwrap.dedent("""
-    import os
-    from lion_ports import reference
-
-    class Mine:
-        def start(self, params, config):
-            self.config, self.x, self.n = config, dict(params), 0
-            self.state = reference.init(params, config)
-
-        def step(self, grads, lr):
-            self.x, self.state = reference.step(self.x, grads, self.state, self.config, lr=lr)
-
-        def params(self):
-            return self.x
-
-        def momentum(self):
-            return self.state.momentum
-
+MINE = """
     class Wrong(Mine):
         '''It steps twice at its second step.'''
 
@@ -39,22 +20,18 @@ MINE = textwrap.dedent("""
             if self.n == 2:
                 os.abort()
             super().step(grads, lr)
-""")
+"""
 
 
 @pytest.fixture
-def run(tmp_path):
-    (tmp_path / "mine.py").write_text(MINE)
+def run(conformance, mine):
+    tmp_path = mine(MINE)
 
     def run(name, toml, *cases):
         (tmp_path / "expectations.toml").write_text(textwrap.dedent(toml))
         patterns = [word for case in cases for word in ("--case", case)]
-        done = subprocess.run(
-            [sys.executable, "-P", "-c", "from lion_ports.cli import conformance; conformance()",
-             "run", "--impl", f"python:mine:{name}", "--expect", "expectations.toml",
-             "--json", "out.json", *patterns],
-            cwd=tmp_path, capture_output=True, text=True,
-        )  # fmt: skip
+        files = ("--expect", "expectations.toml", "--json", "out.json")
+        done = conformance("run", "--impl", f"python:mine:{name}", *files, *patterns, cwd=tmp_path)
         assert "Traceback" not in done.stderr
         found = {}
         if (tmp_path / "out.json").exists():

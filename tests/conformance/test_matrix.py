@@ -1,5 +1,6 @@
 """The matrix over all implementations, the kill matrix, and the pages that publish both."""
 
+import html
 import json
 import os
 import re
@@ -14,6 +15,8 @@ from lion_ports.conformance import kills, matrix
 from lion_ports.conformance.cases import CASES, select
 from lion_ports.conformance.mutants import CONTROLS, MUTANTS
 from lion_ports.conformance.peers import PEERS, Peer
+from lion_ports.conformance.reports import FORMATS
+from lion_ports.conformance.reports.words import replay
 from lion_ports.conformance.trial import generator
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -73,6 +76,31 @@ def test_the_command_of_a_peer_is_one_of_a_shell():
         "KERAS_BACKEND=jax", "lion-conformance", "run", "--impl", "torch:p:Lion",
         "--kwarg", "plain=True", "--rename", "lr=rate",
     ]  # fmt: skip
+
+
+MINE = """
+class Chosen(Mine):
+    def __init__(self, factor=1):
+        self.factor = factor * int(os.environ.get("LION_FACTOR", "1"))
+
+    def step(self, grads, lr):
+        super().step(grads, lr * self.factor)
+"""
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"kwargs": {"factor": 2}}, {"environment": {"LION_FACTOR": "2"}}]
+)
+def test_the_command_of_a_report_shows_the_finding_again(shell, mine, monkeypatch, wrong):
+    monkeypatch.chdir(mine(MINE))
+    right, entry = rows(peers=[Peer("numpy", "python:mine:Chosen", **w) for w in ({}, wrong)])
+    assert right.report.conforms
+    case = next(result.id for result in entry.report.cases if result.failed)
+    command = replay(entry.report, case)
+    assert f">{html.escape(command)}<" in FORMATS["html"]([entry.report])
+    done = shell(command)
+    assert done.returncode == 1, done.stderr
+    assert f"FAIL  {case}" in done.stdout
 
 
 def test_peers_are_listed_once():

@@ -4,8 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
-import textwrap
 import time
 from functools import cache
 
@@ -20,25 +18,7 @@ from lion_ports.conformance.mutants import MUTANTS
 from lion_ports.conformance.observation import SilentError, TouchedError
 from lion_ports.conformance.verdict import judge
 
-MINE = textwrap.dedent("""
-    import ctypes, os, pathlib, time
-    import numpy as np
-    from lion_ports import reference
-
-    class Mine:
-        def start(self, params, config):
-            self.config, self.x = config, dict(params)
-            self.state = reference.init(params, config)
-
-        def step(self, grads, lr):
-            self.x, self.state = reference.step(self.x, grads, self.state, self.config, lr=lr)
-
-        def params(self):
-            return self.x
-
-        def momentum(self):
-            return self.state.momentum
-
+MINE = """
     class Faulty(Mine):
         '''It reads what is not its own, where a gradient is NaN.'''
 
@@ -53,26 +33,28 @@ MINE = textwrap.dedent("""
             if self.config.weight_decay:
                 time.sleep(600)
             super().step(grads, lr)
-""")
-
-COMMAND = [sys.executable, "-P", "-c", "from lion_ports.cli import conformance; conformance()"]
+"""
 
 
 @pytest.fixture
-def folder(tmp_path):
-    (tmp_path / "mine.py").write_text(MINE)
+def folder(mine):
+    tmp_path = mine(MINE)
     for name in ("cli", "trainers", "conformance"):  # a user's own packages must not disturb
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text("raise SystemExit('imported by mistake')\n")
     return tmp_path
 
 
-def run(folder, name, *arguments):
-    command = [*COMMAND, "run", "--impl", f"python:mine:{name}", "--json", "out.json", *arguments]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-    assert "Traceback" not in done.stdout + done.stderr
-    (report,) = json.loads((folder / "out.json").read_text())["implementations"]
-    return done, report["cases"]
+@pytest.fixture
+def run(conformance, folder):
+    def run(name, *arguments):
+        target = ("--impl", f"python:mine:{name}", "--json", "out.json")
+        done = conformance("run", *target, *arguments, cwd=folder)
+        assert "Traceback" not in done.stdout + done.stderr
+        (report,) = json.loads((folder / "out.json").read_text())["implementations"]
+        return done, report["cases"]
+
+    return run
 
 
 def timeless(cases):
@@ -83,11 +65,11 @@ SHORT = ("basic-*", "s[it]*", "decay-*", "betas-*", "nonfinite-*", "errors-*", "
 PATTERNS = [word for pattern in SHORT for word in ("--case", pattern)]
 
 
-def test_the_report_is_the_same_for_any_number_of_processes(folder):
+def test_the_report_is_the_same_for_any_number_of_processes(run):
     assert len(select(SHORT)) > 2 * session.CASES_PER_JOB  # so that there are two processes
-    done, one = run(folder, "Mine", *PATTERNS, "--jobs", "1")
+    done, one = run("Mine", *PATTERNS, "--jobs", "1")
     assert done.returncode == 0, done.stdout
-    done, two = run(folder, "Mine", *PATTERNS, "--jobs", "2")
+    done, two = run("Mine", *PATTERNS, "--jobs", "2")
     assert done.returncode == 0, done.stdout
     assert timeless(one) == timeless(two)
     assert [case["id"] for case in two] == [case.id for case in select(SHORT)]
@@ -114,8 +96,8 @@ def has_nan(case):
     return any(np.isnan(g).any() for g in gradients if g is not None)
 
 
-def test_a_segmentation_fault_is_the_result_of_its_own_cases(folder):
-    done, cases = run(folder, "Faulty", *PATTERNS, "--jobs", "2")
+def test_a_segmentation_fault_is_the_result_of_its_own_cases(run):
+    done, cases = run("Faulty", *PATTERNS, "--jobs", "2")
     assert done.returncode == 1
     assert [case["id"] for case in cases] == [case.id for case in select(SHORT)]
     crashed = [case for case in cases if case["outcome"] == "ERROR"]
@@ -123,9 +105,9 @@ def test_a_segmentation_fault_is_the_result_of_its_own_cases(folder):
     assert {case["detail"] for case in crashed} == {"the process was killed by SIGSEGV"}
 
 
-def test_a_hanging_case_is_stopped_and_the_others_go_on(folder):
+def test_a_hanging_case_is_stopped_and_the_others_go_on(run):
     cases = ("--case", "basic-first-step", "--case", "basic-decay", "--case", "basic-two-betas")
-    done, found = run(folder, "Hanging", *cases, "--timeout", "2")
+    done, found = run("Hanging", *cases, "--timeout", "2")
     assert done.returncode == 1
     outcomes = {case["id"]: case["outcome"] for case in found}
     assert outcomes["basic-decay"] == "ERROR"
@@ -143,15 +125,14 @@ def alive(pid):
 
 
 # What runs in the background of a shell begins with interrupts ignored.
-INTERRUPTIBLE = (
-    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); " + COMMAND[-1]
-)
+INTERRUPTIBLE = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
 
 
-def test_an_interrupt_ends_all_workers(folder):
-    command = [*COMMAND[:-1], INTERRUPTIBLE, "run", "--impl", "python:mine:Hanging", *PATTERNS]
+def test_an_interrupt_ends_all_workers(conformance_command, folder):
+    *python, code = conformance_command
+    words = ["run", "--impl", "python:mine:Hanging", *PATTERNS, "--jobs", "2"]
     process = subprocess.Popen(
-        [*command, "--jobs", "2"],
+        [*python, INTERRUPTIBLE + code, *words],
         cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -180,9 +161,8 @@ def test_an_interrupt_ends_all_workers(folder):
         (("--expect", "absent.toml"), "'absent.toml' does not exist"),
     ],
 )
-def test_wrong_options_are_refused(tmp_path, arguments, words):
-    command = [*COMMAND, "run", "--impl", "numpy", *arguments]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+def test_wrong_options_are_refused(conformance, tmp_path, arguments, words):
+    done = conformance("run", "--impl", "numpy", *arguments, cwd=tmp_path)
     assert done.returncode == 2
     assert words in done.stderr
     assert "Traceback" not in done.stderr
@@ -195,8 +175,8 @@ def test_the_fast_cases_are_few_and_short():
     assert cases == [case for case in CASES.values() if case in cases]
 
 
-def test_fast_runs_just_these(folder):
-    done, cases = run(folder, "Mine", "--fast", "--case", "[bd]*")
+def test_fast_runs_just_these(run):
+    done, cases = run("Mine", "--fast", "--case", "[bd]*")
     assert done.returncode == 0, done.stdout
     due = [case.id for case in fast_cases() if case.id[0] in "bd"]
     assert [case["id"] for case in cases] == due

@@ -8,25 +8,6 @@ import xml.etree.ElementTree as ET
 import pytest
 
 MINE = '''
-import os
-from lion_ports import reference
-
-class Mine:
-    """It has no argument for a mask."""
-
-    def start(self, params, config):
-        self.config, self.x = config, dict(params)
-        self.state = reference.init(params, config)
-
-    def step(self, grads, lr):
-        self.x, self.state = reference.step(self.x, grads, self.state, self.config, lr=lr)
-
-    def params(self):
-        return self.x
-
-    def momentum(self):
-        return self.state.momentum
-
 class Coarse(Mine):
     """The learning rate is one ulp off, which the bound allows."""
 
@@ -37,6 +18,13 @@ class Doubled(Mine):
     def step(self, grads, lr):
         super().step(grads, 2 * lr)
 
+class Chosen(Mine):
+    def __init__(self, factor=1):
+        self.factor = factor
+
+    def step(self, grads, lr):
+        super().step(grads, self.factor * lr)
+
 class Dying(Mine):
     def step(self, grads, lr):
         if lr == 2.0**-2:
@@ -46,9 +34,9 @@ class Dying(Mine):
 
 
 @pytest.fixture
-def project(tmp_path, plugin_path, monkeypatch):
+def project(mine, plugin_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", plugin_path)
-    (tmp_path / "mine.py").write_text(MINE)
+    tmp_path = mine(MINE)
     (tmp_path / "test_own.py").write_text("def test_own_first():\n    pass\n")
     (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
     return tmp_path
@@ -102,6 +90,17 @@ def test_a_crash_is_a_failed_test_and_the_next_one_runs(project):
     assert "killed by SIGABRT" in done.stdout
 
 
+def test_arguments_reach_the_implementation_and_the_command_that_replays(project, shell):
+    arguments = ("--lion-impl", "python:mine:Chosen", "--lion-case", "basic-first-step")
+    assert ending(run(project, *arguments)) == "2 passed"
+    done = run(project, *arguments, "--lion-kwarg", "factor=2")
+    assert ending(done) == "1 failed, 1 passed"
+    [command] = [line for line in done.stdout.splitlines() if "lion-conformance run" in line]
+    again = shell(command, cwd=project)
+    assert again.returncode == 1, again.stderr
+    assert "FAIL  basic-first-step" in again.stdout
+
+
 def test_expectations_are_skips_and_expected_failures(project):
     (project / "known.toml").write_text(
         '[[xfail]]\nimpl = "python:mine:Doubled"\ncases = ["basic-decay"]\nreason = "issue 7"\n'
@@ -143,6 +142,7 @@ def test_an_implementation_that_cannot_be_imported_fails(project):
     [
         (("--lion-impl", "tensorflow"), "neither one of numpy, torch"),
         (("--lion-impl", "numpy", "--lion-case", "typo-*"), "--lion-case typo-*: no case matches"),
+        (("--lion-impl", "numpy", "--lion-kwarg", "lr"), "--lion-kwarg, --lion-rename: 'lr' is"),
     ],
 )
 def test_wrong_options_end_before_anything_runs(project, options, words):

@@ -2,8 +2,6 @@
 
 import json
 import shlex
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,12 +47,7 @@ def stream(tmp_path):
     return recorded
 
 
-def conformance(*arguments, cwd):
-    command = [sys.executable, "-P", "-c", "from lion_ports.cli import conformance; conformance()"]
-    return subprocess.run([*command, *arguments], cwd=cwd, capture_output=True, text=True)
-
-
-def test_a_stream_is_judged_on_any_implementation(stream, tmp_path):
+def test_a_stream_is_judged_on_any_implementation(conformance, stream, tmp_path):
     options = ("--impl", "numpy", "--level", "bitwise", "--json", "out.json")
     done = conformance("replay", "mine.safetensors", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -62,7 +55,9 @@ def test_a_stream_is_judged_on_any_implementation(stream, tmp_path):
     assert [(c["id"], c["outcome"]) for c in numpy["cases"]] == [("mine.safetensors", "EXACT")]
 
 
-def test_a_failure_is_told_as_run_tells_it_with_a_command_that_replays(stream, tmp_path):
+def test_a_failure_is_told_as_run_tells_it_with_a_command_that_replays(
+    conformance, stream, tmp_path
+):
     target = ("--impl", "python:theirs:Coupled")
     done = conformance("replay", "mine.safetensors", *target, cwd=tmp_path)
     assert done.returncode == 1
@@ -75,7 +70,7 @@ def test_a_failure_is_told_as_run_tells_it_with_a_command_that_replays(stream, t
     assert "behaves as `decay-coupled`" in again.stdout
 
 
-def test_the_undecayed_do_not_decay(stream, tmp_path):
+def test_the_undecayed_do_not_decay(conformance, stream, tmp_path):
     kept = GradientStream(
         stream.parameters, stream.gradients, stream.rates, (0.9, 0.99), 0.5, ["w"]
     )
@@ -87,7 +82,7 @@ def test_the_undecayed_do_not_decay(stream, tmp_path):
     assert recorded.stream_case(str(tmp_path / "kept.safetensors")).build().mask == {"w": False}
 
 
-def test_files_that_are_no_streams_get_one_sentence_and_status_two(stream, tmp_path):
+def test_files_that_are_no_streams_get_one_sentence_and_status_two(conformance, stream, tmp_path):
     whole = (tmp_path / "mine.safetensors").read_bytes()
     (tmp_path / "cut.safetensors").write_bytes(whole[:-4])
     (tmp_path / "turned.safetensors").write_bytes(whole[:-1] + b"\x01")

@@ -5,7 +5,6 @@ import os
 import pty
 import re
 import subprocess
-import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -20,11 +19,18 @@ from lion_ports.conformance.reports import FORMATS
 from lion_ports.conformance.reports.files import FileError, write
 from lion_ports.conformance.reports.json import load
 from lion_ports.conformance.reports.rules import rules
-from lion_ports.conformance.reports.words import OUTCOMES, SYMBOLS, element, replay, short
+from lion_ports.conformance.reports.words import (
+    OUTCOMES,
+    SYMBOLS,
+    category,
+    element,
+    replay,
+    short,
+    verdict,
+)
 from lion_ports.conformance.runner import Report
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "conformance/report.schema.json").read_text())
-COMMAND = [sys.executable, "-P", "-c", "from lion_ports.cli import conformance; conformance()"]
 HOSTILE = "é <script>alert(1)</script> ]]> \x00\x1b[31m \ud800 | ``` `x` & \"quoted\" 'so'\r\n*two*"
 
 MINE = """
@@ -71,12 +77,6 @@ FILES = {
 CASE_IDS = [case.id for case in select(("basic-*", "decay-mask"))]
 
 
-def command(*arguments, cwd, **options):
-    return subprocess.run(
-        [*COMMAND, *arguments], cwd=cwd, capture_output=True, text=True, encoding="utf-8", **options
-    )
-
-
 def outputs(**paths):
     return [word for name, path in paths.items() for word in (f"--{name}", str(path))]
 
@@ -88,7 +88,7 @@ def folder(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(conformance, tmp_path_factory):
     """A run of four implementations with all its files: its folder, and what it printed."""
     folder = tmp_path_factory.mktemp("run")
     (folder / "mine.py").write_text(MINE)
@@ -96,13 +96,33 @@ def run(tmp_path_factory):
         '[[xfail]]\nimpl = "python:mine:wrong"\ncases = ["basic-first-step"]\n'
         'reason = "known | since May"\nlink = "https://example.org/1"\n'
     )
-    done = command(
+    done = conformance(
         "run", "--impl=numpy", *(f"--impl=python:mine:{n}" for n in ("Right", "wrong", "hostile")),
         "--case", "basic-*", "--case", "decay-mask", "--expect", "known.toml", *outputs(**FILES),
         cwd=folder,
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
     return folder, done.stdout
+
+
+def test_several_implementations_end_in_one_sentence(run):
+    *_, last = run[1].rstrip().splitlines()
+    assert last == (
+        "2 of 4 implementations conform at level faithful; these do not: python:mine:wrong local, "
+        "python:mine:hostile local"
+    )
+    assert run[1].count("implementations conform") == 1
+
+
+def test_a_verdict_tells_broken_rules_from_crashes_and_from_what_passed():
+    outcomes = {"basic-decay": "FAIL", "decay-alone": "ERROR", "decay-strong": "XPASS"}
+    results = [Result(case, "L-001", outcome) for case, outcome in outcomes.items()]
+    told = [verdict(Report("mine", "faithful", cases=[result])) for result in results]
+    assert told == [
+        "does not conform at level faithful: it breaks L-001 of docs/spec.md (1 of 1 cases)",
+        "does not conform at level faithful: 1 of 1 cases ended in an error",
+        "does not conform at level faithful: 1 passed that had to fail",
+    ]
 
 
 def test_json_follows_its_schema_and_can_be_loaded(run):
@@ -114,7 +134,7 @@ def test_json_follows_its_schema_and_can_be_loaded(run):
         "--impl python:mine:wrong --expect known.toml --case"
     )
     loaded = load(folder / "r.json")
-    again = json.loads(FORMATS["json"](loaded, ()))
+    again = json.loads(FORMATS["json"](loaded))
     for one, other in zip(content["implementations"], again["implementations"], strict=True):
         assert one["cases"] == other["cases"]
         assert one["conforms"] == other["conforms"]
@@ -149,7 +169,7 @@ def test_junit_counts_what_ran_and_says_how_to_replay(run):
 
 def test_junit_is_red_where_no_case_was_judged():
     report = Report("numpy", "faithful", cases=[Result("decay-mask", "L-017", "UNSUPPORTED")])
-    root = ElementTree.fromstring(FORMATS["junit"]([report], ()).encode())
+    root = ElementTree.fromstring(FORMATS["junit"]([report]).encode())
     assert root.get("failures") == "1"
     assert "no case could be judged" in next(root.iter("failure")).get("message")
 
@@ -175,9 +195,9 @@ def test_badge_is_what_shields_reads(run):
         "color": "red", "isError": True,
     }  # fmt: skip
     good = Report("numpy", "bitwise", cases=[Result("basic-decay", "L-001", "EXACT")])
-    badge = json.loads(FORMATS["badge"]([good], ()))
+    badge = json.loads(FORMATS["badge"]([good]))
     assert (badge["message"], badge["color"]) == ("bitwise, spec 1.1", "brightgreen")
-    assert json.loads(FORMATS["badge"]([], ()))["color"] == "red"
+    assert json.loads(FORMATS["badge"]([]))["color"] == "red"
 
 
 def test_summary_counts_by_category_and_ends_with_the_verdict(run):
@@ -204,11 +224,10 @@ def test_summary_counts_by_category_and_ends_with_the_verdict(run):
     assert "\x1b" not in run[1]
 
 
-def on_a_terminal(folder, **environment):
+def on_a_terminal(words, folder, **environment):
     ours, theirs = pty.openpty()
-    words = ("run", "--impl", "python:mine:wrong", "--case", "basic-first-step")
     with subprocess.Popen(
-        [*COMMAND, *words], cwd=folder, stdout=theirs, stderr=subprocess.DEVNULL,
+        words, cwd=folder, stdout=theirs, stderr=subprocess.DEVNULL,
         env={**os.environ, **environment},
     ):  # fmt: skip
         os.close(theirs)
@@ -222,10 +241,12 @@ def on_a_terminal(folder, **environment):
     return text.decode()
 
 
-def test_colour_is_for_terminals_and_obeys_no_color(folder):
-    coloured = on_a_terminal(folder, NO_COLOR="")
+def test_colour_is_for_terminals_and_obeys_no_color(conformance_command, folder):
+    target = ("run", "--impl", "python:mine:wrong", "--case", "basic-first-step")
+    words = [*conformance_command, *target]
+    coloured = on_a_terminal(words, folder, NO_COLOR="")
     assert "\x1b[31m" in coloured
-    plain = on_a_terminal(folder, NO_COLOR="1")
+    plain = on_a_terminal(words, folder, NO_COLOR="1")
     assert "\x1b" not in plain
     strip = re.sub(r"\x1b\[\d*m", "", coloured)
     assert [line for line in strip.splitlines() if " s" not in line] == [
@@ -233,18 +254,18 @@ def test_colour_is_for_terminals_and_obeys_no_color(folder):
     ]
 
 
-def test_a_terminal_without_unicode_gets_escapes(folder):
+def test_a_terminal_without_unicode_gets_escapes(conformance, folder):
     words = ("run", "--impl", "python:mine:hostile", "--case", "basic-decay")
-    done = command(*words, cwd=folder, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    done = conformance(*words, cwd=folder, env={**os.environ, "PYTHONIOENCODING": "ascii"})
     assert done.returncode == 1
     assert "\\xe9 <script>" in done.stdout
     assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_missing_folder_is_refused_before_anything_runs(folder, name):
+def test_a_missing_folder_is_refused_before_anything_runs(conformance, folder, name):
     words = ("run", "--impl", "python:mine:Right", f"--{name}", "absent/file")
-    done = command(*words, cwd=folder)
+    done = conformance(*words, cwd=folder)
     assert done.returncode == 2
     assert done.stderr == (
         f"lion-conformance: --{name} absent/file: there is no such folder; make it first\n"
@@ -252,12 +273,12 @@ def test_a_missing_folder_is_refused_before_anything_runs(folder, name):
     assert not (folder / "imported").exists()
 
 
-def test_other_impossible_places_are_refused(folder):
+def test_other_impossible_places_are_refused(conformance, folder):
     words = ("run", "--impl", "numpy", "--case", "basic-decay")
     os.mkfifo(folder / "pipe")
-    done = command(*words, "--html", "pipe", cwd=folder)
+    done = conformance(*words, "--html", "pipe", cwd=folder)
     assert (done.returncode, "no file that could be replaced" in done.stderr) == (2, True)
-    done = command(*words, *outputs(json="same", html="./same"), cwd=folder)
+    done = conformance(*words, *outputs(json="same", html="./same"), cwd=folder)
     assert (done.returncode, "another report goes to the same file" in done.stderr) == (2, True)
     assert not (folder / "same").exists()
 
@@ -287,8 +308,9 @@ def test_every_format_holds_every_outcome_and_any_text(name):
         )
         for outcome in OUTCOMES
     ]
-    report = Report(HOSTILE, "faithful", HOSTILE, "cpu", "kept", results)
-    text = FORMATS[name]([report], ("--kwarg", "x=y z"))
+    arguments = ("--kwarg", "x=y z")
+    report = Report(HOSTILE, "faithful", HOSTILE, "cpu", "kept", results, arguments)
+    text = FORMATS[name]([report])
     text.encode()  # no halves of characters
     assert "\x1b" not in text
     assert "\x00" not in text
@@ -309,6 +331,7 @@ def test_the_replay_command_names_programs_devices_and_levels():
         "--case basic-decay"
     )
     recorded = Report("torch", "faithful", cases=[Result("my run.safetensors", "L-001", "FAIL")])
+    assert category("my run.safetensors") == "recorded"
     assert replay(recorded, "my run.safetensors") == (
         "lion-conformance replay --impl torch 'my run.safetensors'"
     )

@@ -153,7 +153,8 @@ def page(tmp_path_factory):
     cases["basic-normal"].outcome, cases["basic-normal"].max_ulp = "ULP", 17
     reports[3].cases[1].outcome, reports[3].cases[1].detail = "ERROR", SCRIPT
     path = tmp_path_factory.mktemp("page") / "r.html"
-    path.write_text(html(reports, ["--kwarg", "foreach=true"]))
+    reports[2].arguments = ("--kwarg", "foreach=true")
+    path.write_text(html(reports))
     return path
 
 

@@ -8,7 +8,7 @@ from lion_ports.conformance.cases import CASES
 from lion_ports.conformance.execution import replay, run_case
 from lion_ports.conformance.kills import kill_matrix
 from lion_ports.conformance.mutants import CONTROLS, MUTANTS
-from lion_ports.conformance.observation import SilentError, TouchedError
+from lion_ports.conformance.observation import RecompiledError, SilentError, TouchedError
 from lion_ports.conformance.option_rewritings import Options, all_options, rewrite_options
 from lion_ports.conformance.rewritings import all_rewritings, composed, rewriting
 from lion_ports.conformance.trial import generator
@@ -30,7 +30,7 @@ def fails(make, case_id, level="faithful"):
     """Whether an implementation fails a case, without a diagnosis."""
     try:
         observed, uninterrupted = replay(make, trial(case_id))
-    except (SilentError, TouchedError):
+    except (RecompiledError, SilentError, TouchedError):
         return True
     judgement = judge(trial(case_id), observed, uninterrupted=uninterrupted)
     return getattr(judgement, level) is not None
@@ -66,10 +66,20 @@ def test_a_failing_case_names_its_mutant(name):
 
 
 def test_a_mutant_that_a_case_does_not_touch_is_not_in_the_matrix():
-    few = {name: MUTANTS[name] for name in ("decay-missing", "betas-swapped", "ema-late")}
+    few = ("decay-missing", "betas-swapped", "ema-late")
     matrix = kill_matrix([CASES["basic-decay"], CASES["errors-nan-lr"]], few)
     assert [kill.case for kill in matrix["decay-missing"]] == ["basic-decay"]
     assert matrix["ema-late"] == []
+
+
+def test_several_processes_find_what_one_finds():
+    cases = [CASES[name] for name in ("compiled-once", "decay-alone", "structure-tied")]
+    done = []
+    few = ("compiled-again", "decay-missing", "tied-parted", "group-momentum")
+    matrix = kill_matrix(cases, few, on_case=lambda: done.append(True), jobs=2)
+    assert matrix == kill_matrix(cases, few)
+    assert matrix["tied-parted"] == [("structure-tied", True)]
+    assert len(done) == 3
 
 
 @pytest.mark.parametrize("control", CONTROLS)

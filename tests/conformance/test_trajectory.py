@@ -1,7 +1,5 @@
 """Level trajectory, and a momentum that cannot be seen: what is consistent passes, nothing else."""
 
-import subprocess
-import sys
 import textwrap
 from functools import cache
 
@@ -207,7 +205,7 @@ def test_no_right_rewriting_fails_where_its_momentum_is_hidden(parts):
             assert found is None, (case.id, str(found))
 
 
-def test_the_command_takes_the_level(tmp_path):
+def test_the_command_takes_the_level(conformance, tmp_path):
     source = """
         import numpy as np
         from lion_ports import reference
@@ -233,11 +231,8 @@ def test_the_command_takes_the_level(tmp_path):
                 return None
     """
     (tmp_path / "mine.py").write_text(textwrap.dedent(source))
-    command = [sys.executable, "-P", "-c", "from lion_ports.cli import conformance; conformance()"]
     target = ["run", "--impl", "python:mine:Int8", "--case", "basic-*", "--case", "sign-safe-*"]
     for level, status in (("trajectory", 0), ("faithful", 1)):
-        done = subprocess.run(
-            [*command, *target, "--level", level], cwd=tmp_path, capture_output=True, text=True
-        )
+        done = conformance(*target, "--level", level, cwd=tmp_path)
         assert done.returncode == status, done.stdout + done.stderr
         assert f"level {level}" in done.stdout

@@ -22,19 +22,14 @@ MANIFEST = json.loads((PUBLISHED / "manifest.json").read_text())
 EXAMPLE = FOLDER.parent / "examples" / "check_vectors.py"
 
 
-def conformance(*arguments):
-    command = [sys.executable, "-P", "-c", "from lion_ports.cli import conformance; conformance()"]
-    return subprocess.run([*command, "vectors", *arguments], capture_output=True, text=True)
-
-
 @pytest.fixture
 def copy(tmp_path):
     """The published folder, to be tampered with."""
     return Path(shutil.copytree(PUBLISHED, tmp_path / "v1"))
 
 
-def test_the_published_vectors_are_what_the_suite_gives():
-    done = conformance("--check")
+def test_the_published_vectors_are_what_the_suite_gives(conformance):
+    done = conformance("vectors", "--check")
     assert done.returncode == 0, done.stdout
     assert "every vector is what the suite gives, bit for bit" in done.stdout
 
@@ -80,7 +75,7 @@ def test_that_lion_would_see_one_wrong_bit(copy):
     assert (done.returncode, done.stdout) == (1, "dtype-bfloat16: step 12, momentum of bias\n")
 
 
-def test_check_says_what_differs(copy):
+def test_check_says_what_differs(conformance, copy):
     (copy / "basic-decay.json").write_text((copy / "basic-decay.json").read_text() + "\n")
     (copy / "basic-normal.json").unlink()
     (copy / "notes.txt").touch()
@@ -90,7 +85,7 @@ def test_check_says_what_differs(copy):
         "ca3d163bab055381827226140568f3bef7eaac187cebd76878e0b63e9e442356"
     )
     (copy / "manifest.json").write_text(json.dumps(manifest))
-    done = conformance("--check", str(copy))
+    done = conformance("vectors", "--check", str(copy))
     assert done.returncode == 1
     assert done.stdout.splitlines() == [
         "notes.txt is not in the manifest",
@@ -113,16 +108,16 @@ def test_check_finds_a_suite_that_has_moved_on(copy, monkeypatch):
     assert sentence.startswith("basic-decay.json is not what the suite gives now: steps[2].")
 
 
-def test_minting_gives_the_published_files_and_overwrites_nothing(tmp_path):
+def test_minting_gives_the_published_files_and_overwrites_nothing(conformance, tmp_path):
     minted = tmp_path / "v1"
     mint(minted)
     for name in MANIFEST["files"]:
         assert (minted / name).read_bytes() == (PUBLISHED / name).read_bytes()
     for folder in (minted, PUBLISHED):
-        done = conformance("--write", str(folder))
+        done = conformance("vectors", "--write", str(folder))
         assert (done.returncode, done.stdout) == (2, "")
         assert "published vectors are never edited; name a new folder" in done.stderr
-    done = conformance("--write", str(minted / "manifest.json" / "v2"))
+    done = conformance("vectors", "--write", str(minted / "manifest.json" / "v2"))
     assert (done.returncode, done.stdout) == (2, "")
     assert "cannot be written" in done.stderr
 
@@ -137,17 +132,17 @@ def test_minting_gives_the_published_files_and_overwrites_nothing(tmp_path):
         (("--check", str(FOLDER / "v1" / "basic-decay.json")), "cannot be read"),
     ],
 )
-def test_wrong_commands_get_one_sentence_and_status_two(arguments, words):
-    done = conformance(*arguments)
+def test_wrong_commands_get_one_sentence_and_status_two(conformance, arguments, words):
+    done = conformance("vectors", *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert words in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_folder_without_a_manifest_of_ours_is_refused(copy):
+def test_a_folder_without_a_manifest_of_ours_is_refused(conformance, copy):
     for content in ("no json", "[]", '{"schema": "lion-vectors-9"}'):
         (copy / "manifest.json").write_text(content)
-        done = conformance("--check", str(copy))
+        done = conformance("vectors", "--check", str(copy))
         assert (done.returncode, done.stdout) == (2, "")
         assert "is no manifest of vectors (lion-vectors-1)" in done.stderr
 

@@ -1,5 +1,7 @@
 """Training steps inside mx.compile: one trace, and the state goes in and out."""
 
+import io
+
 import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
@@ -83,3 +85,19 @@ def test_nonfinite_raise_cannot_be_compiled_and_says_so():
     step = mx.compile(lambda g, x: optimizer.apply_gradients({"w": g}, {"w": x})["w"])
     with pytest.raises(ConfigError, match=r"inside mx\.compile"):
         step(mx.ones(1), mx.ones(1))
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize(("size", "dependencies"), [(1 << 14, 0), (20_000, 3)])
+def test_large_parameters_are_updated_in_turn(size, dependencies, compiled):
+    optimizer = Lion(0.1)
+    xs, gs = ({name: mx.arange(size) / size for name in "ab"} for _ in range(2))
+    optimizer.init(xs)
+    mx.eval(xs, gs, optimizer.state)
+    step = optimizer.apply_gradients
+    if compiled:
+        step = mx.compile(step, inputs=optimizer.state, outputs=optimizer.state)
+    graph = io.StringIO()
+    mx.export_to_dot(graph, step(gs, xs), [optimizer.state[name]["m"] for name in "ab"])
+    # a's momentum waits for a, b for a's momentum, b's momentum for b.
+    assert graph.getvalue().count("Depends") == dependencies

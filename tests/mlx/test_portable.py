@@ -222,3 +222,20 @@ def test_optimizers_that_have_no_such_state_are_refused():
     ]:
         with pytest.raises(StateError, match=message):
             export_state(x, optimizer)
+
+
+def test_arguments_in_another_order_are_refused():
+    x, optimizer = tensors(0), Lion()
+    optimizer.init(x)
+    saved = export_state(x, optimizer)
+    for call, message in [
+        (lambda: export_state(optimizer, x), "the optimizer is of type dict, not an optimizer of"),
+        (lambda: export_state(optimizer, Lion()), "the parameters are of type Lion, not a tree of"),
+        (lambda: import_state({"norm": x}, x, optimizer), "the portable state is of type dict"),
+        (lambda: import_state(x, saved, optimizer), "the portable state is of type dict"),
+        (lambda: import_state(saved, optimizer, x), "the optimizer is of type dict"),
+        (lambda: import_state("run.safetensors", x, optimizer), "export_state or load_state ret"),
+        (lambda: import_state(saved, None, optimizer), "the parameters are of type NoneType"),
+    ]:
+        with pytest.raises(StateError, match=message):
+            call()

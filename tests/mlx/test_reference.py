@@ -126,13 +126,19 @@ def test_every_option_compiled(dtype, option):
     replay(dtype, option, compiled=True)
 
 
-# Parameters of this size are updated by one kernel, eager as well.
+# So many elements are updated by kernels, eager as well: large parameters in turn, or many small.
 LARGE = {"matrix": (203, 101), "row": (20_011,)}
+MANY = {"matrix": (37, 11), "row": (129,), **{f"row{i}": (211,) for i in range(80)}}
 
 
 @pytest.mark.parametrize(("dtype", "option"), [("float32", "everything"), ("bfloat16", "plain")])
 def test_large_parameters(dtype, option):
     replay(dtype, option, shapes=LARGE)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_many_small_parameters(dtype):
+    replay(dtype, "decay", shapes=MANY)
 
 
 @pytest.mark.slow

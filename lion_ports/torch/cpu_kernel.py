@@ -1,0 +1,209 @@
+"""One pass over the memory of parameters, gradients and momenta, compiled by Numba (L-001).
+
+Kernels get tensors as tables of addresses and sizes, and a range of elements to work on, counted
+through all tensors of the table: work is dealt out by elements, however many tensors there are.
+Nothing is fused or reassociated (L-007): Numba lets LLVM do neither unless ``fastmath`` is on.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+from numba import types
+from numba.extending import intrinsic, overload
+
+njit: Any = numba.njit
+carray: Any = numba.carray  # type: ignore[attr-defined]
+
+# Floats of 16 bits come as integers of 16 bits, whose sign tells which floats they are.
+BFLOAT16, FLOAT16 = np.uint16, np.int16
+
+_U32, _F32 = np.uint32, np.float32
+
+
+def _compiled(function: Any) -> Any:
+    """Compiled at the first call for each mixture of dtypes, and kept for the next process."""
+    options = {"nogil": True, "error_model": "numpy"}
+    try:
+        return njit(cache=True, **options)(function)
+    except RuntimeError:  # there is no folder to keep it in that can be written to
+        return njit(**options)(function)
+
+
+@intrinsic
+def _pointer_to(typing: Any, address: Any, like: Any) -> Any:
+    """An address as a pointer to elements of the dtype of the array ``like``."""
+    pointer: Any = types.CPointer(like.dtype)  # type: ignore[no-untyped-call]
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        return builder.inttoptr(arguments[0], context.get_value_type(pointer))
+
+    return pointer(types.int64, like), generate
+
+
+_pointer: Any = _pointer_to  # Numba gives it the first argument
+
+
+def _widen(value: Any, like: Any) -> Any:
+    """A stored number in the compute dtype, which is that of ``like`` (L-005)."""
+
+
+def _narrow(value: Any, like: Any) -> Any:
+    """A number of the compute dtype rounded once to the dtype of the array ``like`` (L-008)."""
+
+
+def _to_odd(value: Any) -> Any:
+    """The float32 that rounds to 16 bits as ``value`` does: itself, or the odd one beside it."""
+
+
+@overload(_widen)
+def _widen_of(value: Any, like: Any) -> Callable[..., Any]:
+    def of_bfloat16(value: Any, like: Any) -> Any:
+        return type(like)(_U32(_U32(value) << _U32(16)).view(_F32))
+
+    def of_float16(value: Any, like: Any) -> Any:
+        size = _U32(_U32(value) & _U32(0x7FFF))
+        small = _F32(_F32(np.int32(size)) * _F32(2.0**-24)).view(_U32)  # if subnormal
+        normal = _U32(_U32(size << _U32(13)) + _U32(112 << 23))
+        special = _U32(_U32(size << _U32(13)) | _U32(0x7F800000))  # infinity or NaN
+        wide = small if size < _U32(0x0400) else (normal if size < _U32(0x7C00) else special)
+        sign = _U32(_U32(_U32(value) & _U32(0x8000)) << _U32(16))
+        return type(like)(_U32(wide | sign).view(_F32))
+
+    def of_float(value: Any, like: Any) -> Any:
+        return type(like)(value)
+
+    return {types.uint16: of_bfloat16, types.int16: of_float16}.get(value, of_float)
+
+
+@overload(_narrow)
+def _narrow_to(value: Any, like: Any) -> Callable[..., Any]:
+    def to_bfloat16(value: Any, like: Any) -> Any:
+        bits = _F32(_to_odd(value)).view(_U32)
+        odd = _U32(_U32(bits >> _U32(16)) & _U32(1))
+        rounded = _U32(_U32(bits + _U32(0x7FFF)) + odd)
+        return BFLOAT16(_U32(rounded >> _U32(16)) if value == value else _U32(0x7FC0))
+
+    def to_float16(value: Any, like: Any) -> Any:
+        bits = _F32(_to_odd(value)).view(_U32)
+        size = _U32(bits & _U32(0x7FFFFFFF))
+        # Subnormal: a sum with 0.5 rounds to multiples of 2**-24.
+        small = _U32(_F32(_U32(size).view(_F32) + _F32(0.5)).view(_U32) - _U32(126 << 23))
+        odd = _U32(_U32(size >> _U32(13)) & _U32(1))
+        normal = _U32(_U32(size + _U32(0xFFF - (112 << 23) + (1 << 32))) + odd)
+        half = small if size < _U32(113 << 23) else _U32(normal >> _U32(13))
+        half = half if half < _U32(0x7C00) else _U32(0x7C00)
+        half = half if value == value else _U32(0x7E00)
+        sign = _U32(_U32(bits >> _U32(16)) & _U32(0x8000))
+        return FLOAT16(_U32(half | sign))
+
+    def to_float(value: Any, like: Any) -> Any:
+        return value
+
+    return {types.uint16: to_bfloat16, types.int16: to_float16}.get(like.dtype, to_float)
+
+
+@overload(_to_odd)
+def _to_odd_of(value: Any) -> Callable[..., Any]:
+    def of_float64(value: Any) -> Any:
+        near = _F32(value)
+        bits = near.view(_U32)
+        grows = abs(value) > abs(near)
+        shrinks = abs(value) < abs(near) and abs(value) < np.inf
+        even = (bits & _U32(1)) == 0
+        return _U32(bits + (grows and even) - (shrinks and even)).view(_F32)
+
+    def of_float32(value: Any) -> Any:
+        return value
+
+    return of_float64 if value == types.float64 else of_float32
+
+
+@_compiled
+def _direction(c: Any, steepness: Any) -> Any:
+    """The sign of ``c`` (L-010); with a steepness above 0, ``c`` times it in [-1, 1] (L-028)."""
+    zero, one = type(c)(0), type(c)(1)
+    v = c * steepness
+    clipped = one if v > one else (-one if v < -one else v)
+    sign = one if c > zero else (-one if c < zero else c - c)  # both zeros give +0, NaN stays
+    return clipped if steepness > zero else sign
+
+
+@_compiled
+def _update_slice(
+    x: Any, g: Any, m: Any, scale: Any, lr: Any, b1: Any, one_b1: Any, b2: Any, one_b2: Any,
+    wd: Any, steepness: Any, maximize: bool, cautious_decay: bool,
+) -> None:  # fmt: skip
+    """L-001 on arrays of one length, with the scalars in the compute dtype."""
+    zero = type(lr)(0)
+    for i in range(x.size):
+        x_, g_, m_ = _widen(x[i], lr), _widen(g[i], lr), _widen(m[i], lr)
+        g_ = -g_ if maximize else g_  # L-018
+        u = _direction(b1 * m_ + one_b1 * g_, steepness)
+        if scale > zero:  # L-022
+            opposed = (u > zero and g_ <= zero) or (u < zero and g_ >= zero)
+            u = scale * (zero if opposed else u)
+        same_way = (u > zero and x_ > zero) or (u < zero and x_ < zero)  # L-023
+        decays = wd != zero and (same_way or not cautious_decay)  # L-009
+        u = u + wd * x_ if decays else u
+        x[i] = _narrow(x_ - lr * u, x)
+        m[i] = _narrow(b2 * m_ + one_b2 * g_, m)
+
+
+@_compiled
+def _agreeing_in_slice(
+    g: Any, m: Any, lr: Any, b1: Any, one_b1: Any, b2: Any, one_b2: Any, wd: Any,
+    steepness: Any, maximize: bool, cautious_decay: bool,
+) -> int:  # fmt: skip
+    """Elements whose direction and gradient are both positive or both negative (L-022)."""
+    zero, count = type(lr)(0), 0
+    for i in range(g.size):
+        g_, m_ = _widen(g[i], lr), _widen(m[i], lr)
+        g_ = -g_ if maximize else g_
+        u = _direction(b1 * m_ + one_b1 * g_, steepness)
+        count += (u > zero and g_ > zero) or (u < zero and g_ < zero)
+    return count
+
+
+@_compiled
+def update_(table: Any, kinds: Any, options: Any, scales: Any, first: int, last: int) -> None:
+    """Update the elements from ``first`` to ``last``, in place.
+
+    Args:
+        table: addresses of parameters, gradients and momenta, and the number of elements before
+            each of them and in all; four arrays of int64.
+        kinds: three arrays of their dtypes.
+        options: scalars in the compute dtype and flags, as :func:`_update_slice` has them.
+        scales: by tensor, what a cautious direction is multiplied by; 0: it is not cautious.
+        first: the first element, counted through all tensors.
+        last: the element after the last.
+    """
+    xs, gs, ms, starts = table
+    x_kind, g_kind, m_kind = kinds
+    t = np.searchsorted(starts, first, side="right") - 1
+    while first < last:
+        n, done = min(last, starts[t + 1]) - first, first - starts[t]
+        x = carray(_pointer(xs[t] + done * x_kind.itemsize, x_kind), n)
+        g = carray(_pointer(gs[t] + done * g_kind.itemsize, g_kind), n)
+        m = carray(_pointer(ms[t] + done * m_kind.itemsize, m_kind), n)
+        _update_slice(x, g, m, scales[t], *options)
+        first += n
+        t += 1
+
+
+@_compiled
+def count_agreeing(
+    table: Any, kinds: Any, options: Any, counts: Any, first: int, last: int
+) -> None:
+    """Add to ``counts``, by tensor, what agrees from ``first`` to ``last`` (L-022)."""
+    _, gs, ms, starts = table
+    _, g_kind, m_kind = kinds
+    t = np.searchsorted(starts, first, side="right") - 1
+    while first < last:
+        n, done = min(last, starts[t + 1]) - first, first - starts[t]
+        g = carray(_pointer(gs[t] + done * g_kind.itemsize, g_kind), n)
+        m = carray(_pointer(ms[t] + done * m_kind.itemsize, m_kind), n)
+        counts[t] += _agreeing_in_slice(g, m, *options)
+        first += n
+        t += 1

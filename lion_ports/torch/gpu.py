@@ -1,0 +1,135 @@
+"""The update on CUDA and ROCm: one launch of a Triton kernel for all tensors of the same dtypes."""
+
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import cache
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+
+from lion_ports.config import LION, Rule, Scalars
+from lion_ports.torch.arithmetic import compute_dtype, scalar
+from lion_ports.torch.gpu_table import on_device, table_of
+from lion_ports.torch.jobs import Update
+
+_DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
+_PLAIN = (Tensor, torch.nn.Parameter)  # other classes may not have memory of their own
+# 4 warps of 64 lanes (AMD; NVIDIA has 32), each of which loads 16 bytes of a 16-bit dtype.
+_WARPS, _BLOCK = 4, 2048
+
+
+def takes(x: Tensor, g: Tensor, m: Tensor, rule: Rule = LION) -> bool:
+    """Whether ``lion_updates_`` can make this update; otherwise it is one for ``lion_update_``.
+
+    It needs tensors of one GPU, laid out alike and without gaps; Triton; and a direction that is
+    the sign or ``"clip"``.
+
+    >>> x = torch.ones(3)
+    >>> takes(x, x.clone(), x.clone())  # on a CPU
+    False
+    """
+    if not (x.is_cuda and x.device == g.device == m.device):
+        return False
+    for t in (x, g, m):
+        if t.dtype not in _DTYPES or type(t) not in _PLAIN or t.is_neg():
+            return False
+    return rule.nonlinearity in ("sign", "clip") and _alike(x, g, m) and _compiles(x.device)
+
+
+def lion_updates_(
+    updates: Sequence[Update], scalars: Scalars, rule: Rule = LION, *, maximize: bool = False
+) -> None:
+    """Make updates that share their scalars, in place (L-001, L-017, L-018, L-022, L-023, L-028).
+
+    One launch for each combination of device and dtypes, two if ``cautious``. Nothing waits for the
+    device, which may be capturing a graph: its replays work on the memory that they saw, with the
+    values that the scalars have then if they are tensors of the device, and had then if not.
+
+    Args:
+        updates: those that :func:`takes` is true of.
+        scalars: numbers or 0-d tensors.
+        rule: ``"sign"`` or ``"clip"``, cautious or not.
+        maximize: ascend.
+    """
+    batches: dict[tuple[torch.device, tuple[torch.dtype, ...]], list[Update]] = defaultdict(list)
+    for update in updates:
+        if update.x.numel():
+            batches[update.x.device, tuple(t.dtype for t in update)].append(update)
+    for (device, dtypes), batch in batches.items():
+        with torch.cuda.device_of(batch[0].x):
+            numbers = _numbers(scalars, rule, dtypes[0], device)
+            _launch(batch, dtypes, numbers, rule, maximize)
+
+
+def _launch(
+    batch: list[Update],
+    dtypes: tuple[torch.dtype, ...],
+    numbers: tuple[float | Tensor, ...],
+    rule: Rule,
+    maximize: bool,
+) -> None:
+    from lion_ports.torch import gpu_kernel
+
+    table = table_of(batch, _BLOCK)
+    counts = table.rows.new_zeros(len(batch)) if rule.cautious else None
+    for count in (True, False) if rule.cautious else (False,):
+        gpu_kernel.lion_kernel[(len(table.owners),)](
+            table.rows,
+            table.owners,
+            counts,
+            numbers,
+            *(gpu_kernel.DTYPES[dtype] for dtype in dtypes),
+            COUNT=count,
+            MAXIMIZE=maximize,
+            CLIP=rule.nonlinearity == "clip",
+            CAUTIOUS_DECAY=rule.cautious_decay,
+            BLOCK=_BLOCK,
+            num_warps=_WARPS,
+            enable_fp_fusion=False,  # L-007
+        )
+
+
+def _numbers(
+    scalars: Scalars, rule: Rule, dtype: torch.dtype, device: torch.device
+) -> tuple[float | Tensor, ...]:
+    """What the kernel takes as its ``scalars``: tensors of the device as they are."""
+    b1, b2 = scalars.b1, scalars.b2
+    wd = scalars.wd if scalars.lr_peak is None else _quotient(scalars, compute_dtype(dtype))
+    numbers = [
+        number if isinstance(number, Tensor) and not number.is_cpu else float(number)
+        for number in (scalars.lr, b1, 1 - b1, b2, 1 - b2, wd, rule.steepness, rule.cautious_cap)
+    ]
+    if dtype == torch.float64:  # Triton passes a number of Python as float32
+        floats = [0.0 if isinstance(number, Tensor) else number for number in numbers]
+        copies = on_device(torch.tensor(floats, dtype=dtype, device="cpu"), device)
+        pairs = zip(numbers, copies, strict=True)
+        numbers = [given if isinstance(given, Tensor) else copy for given, copy in pairs]
+    return tuple(n.to(device) if isinstance(n, Tensor) else n for n in numbers)
+
+
+def _quotient(scalars: Scalars, dtype: torch.dtype) -> Tensor:
+    """``wd / lr_peak``, divided in the compute dtype (L-017)."""
+    both = (scalars.wd, scalars.lr_peak)
+    devices = [n.device for n in both if isinstance(n, Tensor) and not n.is_cpu]
+    # On one device: by a number of the CPU, torch would not divide, but multiply by its reciprocal.
+    like = torch.empty((), dtype=dtype, device=devices[0] if devices else "cpu")
+    return scalar(scalars.wd, like) / scalar(scalars.lr_peak, like)
+
+
+def _alike(x: Tensor, g: Tensor, m: Tensor) -> bool:
+    """Whether element i in memory is the same element of all three, and there are no gaps."""
+    if x.is_contiguous() and g.is_contiguous() and m.is_contiguous():
+        return True
+    order = sorted(range(x.ndim), key=x.stride, reverse=True)
+    return x.stride() == g.stride() == m.stride() and x.permute(order).is_contiguous()
+
+
+@cache
+def _compiles(device: torch.device) -> bool:
+    """Whether Triton is there, with the C compiler that it needs, and compiles for this GPU."""
+    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
+    known = torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (8, 0)
+    return find_spec("triton") is not None and compiler is not None and known

@@ -1,0 +1,318 @@
+"""lion-bench through its command line, on tensors so small that nothing here is about time."""
+
+import json
+import re
+import subprocess
+import sys
+import textwrap
+from importlib.resources import files
+
+import jsonschema
+import pytest
+
+from lion_ports.cli.bench import main
+from lion_ports.cli.bench.catalog import CONTENDERS
+from lion_ports.cli.bench.files import markers
+
+# As the package ships it.
+SCHEMA = json.loads(files("lion_ports.cli.bench").joinpath("bench.schema.json").read_text())
+# Without torch.compile, which takes ten seconds.
+OURS = ("--only", "lion-ports", "--only", "lion-ports *", "--only", "lion-ports, mx*")
+QUICK = ("--threads", "1", "--rounds", "1", "--seconds", "0")
+
+MINE = """
+import os
+from mlx.optimizers import SGD
+
+class Raises(SGD):
+    def update(self, model, gradients):
+        raise ArithmeticError("mine cannot do this\\nand says more")
+
+class RaisesLater(SGD):
+    calls = 0
+
+    def update(self, model, gradients):
+        self.calls += 1
+        if self.calls > 3:
+            raise ArithmeticError("mine is tired")
+        super().update(model, gradients)
+
+class Crashes(SGD):
+    def update(self, model, gradients):
+        os.abort()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(MINE)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def bench(folder, capfd):
+    """``lion-bench`` in this process: exit code, stdout, stderr."""
+
+    def call(*arguments):
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            main(list(arguments))
+        out, err = capfd.readouterr()
+        assert "Traceback" not in err
+        return exit_.value.code, out, err
+
+    return call
+
+
+def document(folder, name="all.json"):
+    found = json.loads((folder / name).read_text())
+    jsonschema.validate(found, SCHEMA, format_checker=jsonschema.FormatChecker())
+    return found
+
+
+def contenders(result, case=0):
+    return {entry["name"]: entry for entry in result["cases"][case]["contenders"]}
+
+
+def test_one_step_of_ours_and_theirs(bench, folder):
+    pytest.importorskip("lion_pytorch", reason="needs the peer lion-pytorch")
+    page = folder / "page.md"
+    page.write_text("before\n" + "\nold\n".join(markers("step")) + "\nafter\n")
+    code, out, _ = bench(
+        "step", "--shapes", "3x10x20", "--threads", "1", "--rounds", "8", "--seconds", "0",
+        *OURS, "--only", "lion-pytorch", "--only", "optax.*", "--only", "mlx L*",
+        "--json", "all.json", "--markdown", "page.md", "--plot", "all.svg",
+    )  # fmt: skip
+    assert code == 0
+    found = document(folder)
+    assert [result["backend"] for result in found["backends"]] == ["torch", "jax", "mlx"]
+    for result in found["backends"]:
+        case = result["cases"][0]
+        assert (case["tensors"], case["parameters"]) == (3, 600)
+        names = set(contenders(result))
+        # Interleaved: each round has everybody once, and not always in the same order.
+        assert [sorted(order) for order in case["orders"]] == 8 * [sorted({*names, "bandwidth"})]
+        assert len({tuple(order) for order in case["orders"]}) > 1
+        for name, entry in contenders(result).items():
+            assert entry["status"] == "measured", entry
+            moves = 28 if "adam" in name else 20
+            assert entry["bytes_per_parameter"] == pytest.approx(moves, abs=0.1), name
+            assert entry["ms"]["samples"] == 8
+            assert entry["ours"] == name.startswith("lion-ports")
+            assert name in out
+        assert contenders(result)[result["baseline"]]["times_baseline"] == 1
+    torch, jax, mlx = (contenders(result) for result in found["backends"])
+    for entry in (
+        jax["lion-ports fused_lion"],
+        jax["lion-ports lion"],
+        mlx["lion-ports, mx.compile"],
+    ):
+        assert entry["recompilations"] == 0
+    assert jax["lion-ports fused_lion"]["temporary_bytes"] == 0
+    assert jax["optax.lion"]["temporary_bytes"] >= 4 * 600  # the momentum, copied
+    assert torch["lion-pytorch"]["peak_bytes"] >= 4 * 200  # at least a tensor
+    text = page.read_text()
+    assert text.startswith("before\n" + markers("step")[0])
+    assert text.endswith(markers("step")[1] + "\nafter\n")
+    assert "old" not in text
+    assert "| **lion-ports fused_lion** |" in text
+    picture = (folder / "all.svg").read_text()
+    assert "<svg" in picture
+
+
+def test_a_peer_that_raises_or_crashes_is_reported_and_ends_nothing(bench, folder):
+    peers = ("Raises", "RaisesLater", "Crashes")
+    code, out, _ = bench(
+        "step", "--backend", "mlx", "--shapes", "2x10", "--only", "lion-ports",
+        "--threads", "1", "--rounds", "3", "--seconds", "0",
+        *(word for peer in peers for word in ("--peer", f"mlx:mine:{peer}")),
+        "--json", "all.json",
+    )  # fmt: skip
+    assert code == 0
+    found = contenders(document(folder)["backends"][0])
+    assert found["lion-ports"]["status"] == "measured"
+    assert found["mine:Raises"]["message"] == "ArithmeticError: mine cannot do this"
+    assert found["mine:RaisesLater"]["message"] == "ArithmeticError: mine is tired"
+    orders = document(folder)["backends"][0]["cases"][0]["orders"]
+    assert ["mine:RaisesLater" in order for order in orders] == [True, False, False]
+    assert all("lion-ports" in order for order in orders)
+    assert found["mine:Crashes"]["message"] == "the process was ended by SIGABRT"
+    for peer in peers:
+        assert found[f"mine:{peer}"]["status"] == "failed"
+        assert f"mine:{peer} failed: {found[f'mine:{peer}']['message']}" in out
+
+
+@pytest.mark.parametrize("width", [80, 90])
+def test_a_narrow_terminal_has_fewer_columns_and_no_cut_figures(width, bench, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # what rich takes for a terminal
+    monkeypatch.setenv("COLUMNS", str(width))
+    code, out, _ = bench("step", "--backend", "mlx", "--shapes", "2x10", *QUICK)
+    assert code == 0
+    assert "no room for quartiles" in out
+    lines = [re.sub("\x1b\\[[0-9;]*m", "", line).strip() for line in out.splitlines()]
+    (row,) = [line for line in lines if line.startswith("mlx Lion  ")]
+    assert row.endswith(" B")  # the extra memory, which is the last column
+    assert "\N{HORIZONTAL ELLIPSIS}" not in out
+
+
+def test_scaling(bench, folder):
+    code, out, _ = bench(
+        "scaling", "--backend", "mlx", "--max", "10000", "--total", "100", *QUICK,
+        "--json", "all.json", "--plot", "all.png", "--markdown", "new.md",
+    )  # fmt: skip
+    assert code == 0
+    result = document(folder)["backends"][0]
+    seen = [(c["series"], c["tensors"], c["parameters"]) for c in result["cases"]]
+    assert seen == [
+        ("size", 1, 1_000), ("size", 1, 10_000),
+        ("count", 1, 100), ("count", 10, 100), ("count", 100, 100),
+    ]  # fmt: skip
+    for number in range(len(seen)):
+        assert {e["status"] for e in contenders(result, number).values()} == {"measured"}
+    assert "ns a parameter" in out
+    assert (folder / "new.md").read_text().startswith(markers("scaling")[0])
+    assert (folder / "all.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    "backend", ["mlx", *(pytest.param(b, marks=pytest.mark.slow) for b in ("torch", "jax"))]
+)
+def test_the_loops_train_the_model_of_the_trainer(backend, bench, folder):
+    code, out, _ = bench(
+        "train", "--backend", backend, *QUICK, "--json", "all.json", "--plot", "all.png"
+    )
+    assert code == 0
+    result = document(folder)["backends"][0]
+    found = contenders(result)
+    losses = found["lion-train"]["losses"]
+    loops = [name for name in found if name.startswith("hand-written")]
+    assert len(loops) == 2
+    for name in loops:
+        assert found[name]["losses"][0] == pytest.approx(losses[0], rel=1e-6)
+        # MLX has no mask: there the loops decay the gains of the norms as well.
+        assert found[name]["losses"] == pytest.approx(losses, rel=1e-3)
+        assert found[name]["trainer_times"] > 0
+    assert losses[-1] < losses[0]
+    assert result["cases"][0]["optimizer_share"] > 0
+    assert "the optimizer's share of a step" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("step --backend tensorflow", "tensorflow"),
+        ("step --shapes cube", "--shapes cube: neither one of"),
+        ("step --shapes 0x5", "no elements"),
+        ("step --shapes 4x1000000000000", "GB are free"),
+        ("step --dtype int8", "int8"),
+        ("step --threads 4096", "--threads 4096: this machine has"),
+        ("step --rounds 0", "--rounds"),
+        ("step --only nobody", "--only nobody: matches none of lion-ports"),
+        ("step --peer mine:Raises", "--peer mine:Raises: write torch:MODULE:CLASS"),
+        ("step --backend jax --peer torch:mine:Raises", "its backend is not among jax"),
+        ("step --json missing/all.json", "no such folder"),
+        ("step --json .", "no file that could be replaced"),
+        ("step --json same --markdown same", "--json and --markdown name the same file"),
+        ("step --plot all.gif", "has to end in .png or .svg"),
+        ("step --markdown mine.py", "has no lines"),
+        ("scaling --max 10", "--max"),
+        ("train --preset huge", "--preset huge: not one of tiny"),
+        ("step --backend mlx --device tpu", "--device tpu: MLX sees here only"),
+        ("race", "race"),
+    ],
+)
+def test_wrong_input_is_one_sentence(arguments, words, bench):
+    code, out, err = bench(*arguments.split())
+    assert code == 2
+    assert out == ""
+    assert err.startswith("lion-bench: ")
+    assert err.count("\n") == 1
+    assert words in err
+
+
+@pytest.mark.parametrize("backend", ["torch", "jax", "mlx"])
+def test_a_missing_backend_is_named_with_its_command(backend, bench, monkeypatch):
+    import importlib.util
+
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *a: None if name == backend else find_spec(name, *a),
+    )
+    code, _, err = bench("step", "--backend", backend)
+    assert code == 3
+    assert f"pip install 'lion-ports[{backend}]'" in err
+
+
+def test_one_of_ours_that_fails_is_an_error_of_the_command(bench, monkeypatch):
+    # MLX has no such attribute: what is ours by its package fails.
+    from dataclasses import replace
+
+    from lion_ports.cli.bench import catalog
+
+    broken = [replace(c, target="lion_ports.mlx:Tiger") for c in CONTENDERS if c.name == "mlx Lion"]
+    broken = [replace(c, package="lion-ports") for c in broken]
+    monkeypatch.setattr(catalog, "CONTENDERS", tuple(broken))
+    code, out, _ = bench("step", "--backend", "mlx", "--shapes", "1x5", *QUICK)
+    assert code == 1
+    assert "mlx Lion failed: AttributeError" in out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train", "--help"),
+        ("train", "sample", "--help"),
+        ("conformance", "--help"),
+        ("conformance", "run", "--help"),
+        ("conformance", "list"),
+        ("bench", "--help"),
+        ("bench", "step", "--help"),
+        ("bench", "scaling", "--help"),
+        ("bench", "train", "--help"),
+    ],
+    ids=" ".join,
+)
+def test_help_imports_no_framework(words):
+    command, *arguments = words
+    code = textwrap.dedent(f"""
+        import sys
+        sys.argv = ["command", *{arguments!r}]
+        from lion_ports.cli import {command}
+        try:
+            {command}()
+        except SystemExit as end:
+            assert not end.code, end.code
+        heavy = "torch jax jaxlib mlx keras optax equinox numba matplotlib scipy pydantic".split()
+        found = [name for name in heavy if name in sys.modules]
+        assert not found, found
+    """)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float64"])
+def test_ours_in_every_dtype(dtype, bench, folder):
+    code, _, _ = bench(
+        "step", "--shapes", "2x30", "--dtype", dtype, "--no-peers", *QUICK, "--json", "all.json"
+    )
+    assert code == 0
+    moves = 40 if dtype == "float64" else 10
+    for result in document(folder)["backends"]:
+        for name, entry in contenders(result).items():
+            assert entry["bytes_per_parameter"] == pytest.approx(moves, abs=0.5), name
+
+
+@pytest.mark.slow
+def test_everybody_who_is_installed(bench, folder):
+    code, _, _ = bench("step", "--shapes", "2x300", *QUICK, "--json", "all.json")
+    assert code == 0
+    for result in document(folder)["backends"]:
+        for entry in contenders(result).values():
+            assert entry["status"] == "measured" or entry["message"]
+    torch = contenders(document(folder)["backends"][0])
+    assert torch["lion-ports, torch.compile"]["compile_seconds"] > 0
+    assert torch["lion-ports, torch.compile"]["recompilations"] == 0

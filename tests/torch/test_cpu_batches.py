@@ -1,0 +1,65 @@
+"""Which updates a step makes together, and by which kernel."""
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
+pytest.importorskip("numba", reason="needs numba, which is not installed")
+
+from lion_ports.torch import Lion, cpu, gpu  # noqa: E402
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """The updates that the kernels are asked for, call by call; that of the GPU is a pretence."""
+    calls = []
+
+    def cpu_updates_(updates, *args, make=cpu.lion_updates_, **kwargs):
+        calls.append(("cpu", updates))
+        make(updates, *args, **kwargs)
+
+    monkeypatch.setattr(cpu, "lion_updates_", cpu_updates_)
+    monkeypatch.setattr(gpu, "lion_updates_", lambda updates, *_: calls.append(("gpu", updates)))
+    monkeypatch.setattr(gpu, "takes", lambda *_: True)
+    return calls
+
+
+def parameters(sizes, **options):
+    made = [torch.nn.Parameter(torch.ones(size, **options)) for size in sizes]
+    for p in made:
+        p.grad = torch.ones_like(p)
+    return made
+
+
+def test_a_group_is_one_call(made):
+    first, second = parameters((3, 4, 5)), parameters((6, 0))
+    Lion([{"params": first}, {"params": second, "lr": 0.5}]).step()
+    assert [[u.x.numel() for u in updates] for _, updates in made] == [[3, 4, 5], [6, 0]]
+
+
+def test_gradients_made_for_an_update_do_not_wait_for_all_others(made):
+    params = parameters([1 << 17] * 9)
+    Lion(params, clipvalue=0.5).step()
+    assert [len(updates) for _, updates in made] == [2, 2, 2, 2, 1]
+    made.clear()
+    Lion(params).step()
+    assert [len(updates) for _, updates in made] == [9]
+
+
+def test_each_device_has_its_kernel(made):
+    on_cpu, elsewhere = parameters([3]), parameters([3, 4], device="meta")
+    Lion([*on_cpu, *elsewhere]).step()
+    assert [(kernel, len(updates)) for kernel, updates in made] == [("cpu", 1), ("gpu", 2)]
+
+
+def test_complex_parameters_are_pairs_of_reals(made):
+    p = parameters([3], dtype=torch.complex64)[0]
+    Lion([p]).step()
+    ((_, (update,)),) = made
+    assert [tuple(t.shape) for t in update] == [(3, 2)] * 3
+    assert update.x.data_ptr() == p.data_ptr()
+
+
+def test_what_looks_at_a_whole_tensor_is_left_to_plain_operations(made):
+    Lion(parameters([3]), nonlinearity="l2").step()
+    Lion(parameters([3]), nonlinearity="tanh").step()
+    assert made == []

@@ -1,0 +1,224 @@
+"""Threads, processes and environments that the step on a CPU works in, and the memory it takes."""
+
+import itertools
+import threading
+import tracemalloc
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
+pytest.importorskip("numba", reason="needs numba, which is not installed")
+
+from lion_ports.torch import Lion  # noqa: E402
+from lion_ports.torch.threads import in_blocks  # noqa: E402
+
+# Some tensors that are worth several threads, and some that are not.
+SIZES = (3, 1 << 20, 0, 70_001, 12_345, 1)
+
+
+@pytest.fixture
+def threads():
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def training(seed=0, sizes=SIZES, **options):
+    """An optimizer of its own with parameters that have gradients."""
+    generator = torch.Generator().manual_seed(seed)
+    params = [torch.nn.Parameter(torch.randn(size, generator=generator)) for size in sizes]
+    for p in params:
+        p.grad = torch.randn(p.shape, generator=generator)
+    return Lion(params, lr=0.01, weight_decay=0.1, **options)
+
+
+def state_of(optimizer):
+    params = optimizer.param_groups[0]["params"]
+    return params, [optimizer.state[p]["exp_avg"] for p in params]
+
+
+@pytest.mark.parametrize("cautious", [False, True])
+def test_the_number_of_threads_does_not_change_a_bit(cautious, threads, bits):
+    results = []
+    for number in (1, 2, 5):
+        threads(number)
+        optimizer = training(cautious=cautious)
+        optimizer.step()
+        results.append(bits(state_of(optimizer)))
+    assert results[0] == results[1] == results[2]
+
+
+def test_every_block_is_worked_on_once_by_as_many_threads_as_torch_has(threads):
+    threads(3)
+    seen, names = [], set()
+    together = threading.Barrier(3, timeout=60)
+
+    def work(first, last):
+        if threading.current_thread().name not in names:
+            names.add(threading.current_thread().name)
+            together.wait()
+        seen.append((first, last))
+
+    in_blocks(work, 10_000_019)
+    seen.sort()
+    assert len(names) == 3
+    assert (seen[0][0], seen[-1][1]) == (0, 10_000_019)
+    assert all(a[1] == b[0] for a, b in itertools.pairwise(seen))
+
+
+def test_an_error_in_another_thread_is_raised_in_this_one(threads):
+    threads(2)
+    here = threading.current_thread()
+    failed = threading.Event()
+
+    def work(first, last):
+        if threading.current_thread() is here:
+            assert failed.wait(60)
+        else:
+            failed.set()
+            raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        in_blocks(work, 1_000_000)
+
+
+def test_optimizers_step_in_several_threads_at_once(threads, bits):
+    threads(2)
+    alone, beside = [[training(seed) for seed in range(4)] for _ in range(2)]
+    for optimizer in alone:
+        for _ in range(3):
+            optimizer.step()
+    begin = threading.Barrier(len(beside), timeout=60)
+
+    def run(optimizer):
+        begin.wait()
+        for _ in range(3):
+            optimizer.step()
+
+    runs = [threading.Thread(target=run, args=(optimizer,)) for optimizer in beside]
+    for each in runs:
+        each.start()
+    for each in runs:
+        each.join(timeout=60)
+    assert [bits(state_of(o)) for o in beside] == [bits(state_of(o)) for o in alone]
+
+
+FORKS = """
+import multiprocessing, os, sys, torch
+from lion_ports.torch import Lion
+
+torch.set_num_threads(3)
+
+def training():
+    generator = torch.Generator().manual_seed(0)
+    p = torch.nn.Parameter(torch.randn(1 << 20, generator=generator))
+    p.grad = torch.randn(1 << 20, generator=generator)
+    return p, Lion([p], lr=0.1)
+
+def right(p):
+    return p.detach().numpy().tobytes() == expected
+
+q, other = training()
+other.step()
+other.step()
+expected = q.detach().numpy().tobytes()
+p, optimizer = training()
+optimizer.step()
+
+child = os.fork()
+if not child:
+    optimizer.step()
+    os._exit(0 if right(p) else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+def step():
+    optimizer.step()
+    sys.exit(0 if right(p) else 1)
+
+process = multiprocessing.get_context("fork").Process(target=step)
+process.start()
+process.join()
+assert process.exitcode == 0
+
+class Data(torch.utils.data.Dataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, i):
+        p, optimizer = training()
+        optimizer.step()
+        optimizer.step()
+        return torch.tensor(right(p))
+
+loader = torch.utils.data.DataLoader(Data(), num_workers=2, multiprocessing_context="fork")
+assert torch.cat(list(loader)).tolist() == [True] * 4
+optimizer.step()
+assert right(p)
+"""
+
+# Two steps as in training(); {first} and {then} say what is the matter with numba.
+STEPS = """
+import sys, warnings
+{first}
+import torch
+import lion_ports.torch
+assert not sys.modules.get("numba"), "imported before it is needed"
+assert "torch._dynamo" not in sys.modules, "the compiler is imported before it is needed"
+generator = torch.Generator().manual_seed(0)
+params = [torch.nn.Parameter(torch.randn(size, generator=generator)) for size in (3, 70_001)]
+for p in params:
+    p.grad = torch.randn(p.shape, generator=generator)
+optimizer = lion_ports.torch.Lion(params, lr=0.01, weight_decay=0.1)
+{then}
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    optimizer.step()
+    optimizer.step()
+assert [str(one.message) for one in said] == {said}, [str(one.message) for one in said]
+torch.save([p.detach() for p in params], sys.argv[1] + "/out.pt")
+"""
+MATTERS = {
+    "missing": ("sys.modules['numba'] = None", "", []),
+    "without a cache": (
+        "",
+        "import numba.core.caching; numba.core.caching.CacheImpl._locator_classes = []",
+        [],
+    ),
+    "broken": (
+        "sys.path.insert(0, sys.argv[1])",
+        "open(sys.argv[1] + '/numba.py', 'w').write('raise ImportError(\"too old\")')",
+        ["Lion is slower without numba, which is broken: too old"],
+    ),
+}
+
+
+def test_processes_that_are_forked_off_step_on(worker, tmp_path):
+    (tmp_path / "forks.py").write_text(FORKS, encoding="utf-8")
+    worker(tmp_path / "forks.py", tmp_path)
+
+
+@pytest.mark.parametrize("matter", MATTERS)
+def test_the_bits_are_the_same_whatever_is_the_matter_with_numba(matter, worker, tmp_path, bits):
+    first, then, said = MATTERS[matter]
+    script = STEPS.format(first=first, then=then, said=said)
+    (tmp_path / "steps.py").write_text(script, encoding="utf-8")
+    worker(tmp_path / "steps.py", tmp_path)
+    optimizer = training(sizes=(3, 70_001))
+    optimizer.step()
+    optimizer.step()
+    assert bits(torch.load(tmp_path / "out.pt")) == bits(optimizer.param_groups[0]["params"])
+
+
+@pytest.mark.parametrize("options", [{}, {"cautious": True}, {"maximize": True}], ids=str)
+def test_a_step_takes_no_memory_of_the_size_of_a_tensor(options):
+    optimizer = training(sizes=(1 << 20, 1000, 1 << 20), **options)
+    optimizer.step()  # makes the state
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    tracemalloc.start()
+    with torch.profiler.profile(activities=activities, profile_memory=True) as profile:
+        optimizer.step()
+    _, peak = tracemalloc.get_traced_memory()  # of Python and NumPy
+    tracemalloc.stop()
+    taken = [event.self_cpu_memory_usage for event in profile.events()]
+    assert sum(size for size in taken if size > 0) < 1024
+    assert peak < 1 << 19

@@ -1,0 +1,277 @@
+"""The kernel for GPUs beside the reference, bit for bit: in Triton's interpreter, and on a GPU."""
+
+import itertools
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from lion_ports.config import Rule, Scalars
+from lion_ports.reference import lion_update
+
+torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
+triton = pytest.importorskip("triton", reason="needs triton, which is not installed")
+
+import triton.language as tl  # noqa: E402
+import triton.runtime.interpreter as interpreter  # noqa: E402
+
+from lion_ports.torch import gpu, gpu_kernel  # noqa: E402
+from lion_ports.torch.jobs import Update  # noqa: E402
+
+DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
+# Of no element, of one, beside the ends of a block, and of several blocks.
+SIZES = (0, 1, 7, 2047, 2048, 2049, 3 * 2048 + 5)
+SCALARS = Scalars(lr=3e-3, b1=0.9, b2=0.99, wd=0.1)
+CONVERT = interpreter._convert_float
+MACHINES = ["interpreter", *(["cuda"] if torch.cuda.is_available() else [])]
+dtype_ids = pytest.mark.parametrize("dtype", DTYPES, ids=str)
+
+
+@pytest.fixture(autouse=True, params=MACHINES)
+def machine(request, monkeypatch):
+    """Where the kernel runs: a device, or the interpreter with the things mended that no GPU does.
+
+    It cuts bfloat16 off where all round to nearest even, makes other numbers of those that are
+    subnormal, keeps numbers of Python in float64, which arrive in float32, and loads zero where
+    nothing is loaded, which may be anything.
+    """
+    if request.param == "cuda":
+        return "cuda"
+    argument = interpreter._implicit_cvt
+    load = interpreter.InterpreterBuilder.create_masked_load
+
+    def converted(value, dtype, to, rounding):
+        if (dtype, to) == (tl.float32, tl.bfloat16):
+            return value.view(np.float32).astype(ml_dtypes.bfloat16).view(np.uint16)
+        if (dtype, to) == (tl.bfloat16, tl.float32):
+            return value.view(ml_dtypes.bfloat16).astype(np.float32).view(np.uint32)
+        return CONVERT(value, dtype, to, rounding)
+
+    def single(value):
+        if isinstance(value, tuple):
+            return tl.tuple([single(one) for one in value])
+        if not isinstance(value, float):
+            return argument(value)
+        number = interpreter.TensorHandle(np.array([value], np.float32), tl.float32)
+        return tl.tensor(number, tl.float32)
+
+    def anything(self, pointers, mask, other, *options):
+        loaded = load(self, pointers, mask, other, *options)
+        if other is None:
+            loaded.data[~mask.data] = 17  # as a bfloat16 or float16, a subnormal number
+        return loaded
+
+    def total(value):  # for a function of Triton's, which the interpreter would leave changed
+        number = value.handle.data.sum(dtype=np.int32, keepdims=True)
+        return tl.tensor(interpreter.TensorHandle(number, tl.int32), tl.int32)
+
+    monkeypatch.setattr(tl, "sum", total)
+    monkeypatch.setattr(interpreter.InterpreterBuilder, "create_masked_load", anything)
+    monkeypatch.setattr(interpreter, "_convert_float", converted)
+    monkeypatch.setattr(interpreter, "_implicit_cvt", single)
+    for name, value in list(vars(gpu_kernel).items()):
+        if isinstance(value, triton.JITFunction):
+            monkeypatch.setattr(gpu_kernel, name, interpreter.InterpretedFunction(value.fn))
+    return "cpu"
+
+
+@pytest.fixture
+def launches(monkeypatch):
+    """The grids that the kernel was launched with."""
+    kernel, grids = gpu_kernel.lion_kernel, []
+
+    class Counted:
+        def __getitem__(self, grid):
+            grids.append(grid)
+            return kernel[grid]
+
+    monkeypatch.setattr(gpu_kernel, "lion_kernel", Counted())
+    return grids
+
+
+def tensor(rng, size, dtype, device, offset=0):
+    """Normal numbers and special ones, at an address that is ``offset`` elements off."""
+    values = rng.normal(size=size) * 2.0 ** rng.integers(-3, 3, size)
+    special = [0.0, -0.0, np.nan, -np.nan, np.inf, -np.inf, 1.0, -1.0]
+    special += [torch.finfo(dtype).tiny / 4, -torch.finfo(dtype).max, torch.finfo(dtype).max]
+    where = rng.random(size) < 0.2
+    values[where] = rng.choice(special, where.sum())
+    memory = torch.zeros(size + offset, dtype=dtype, device=device)
+    memory[offset:] = torch.from_numpy(values).to(dtype).to(device)
+    return memory[offset:]
+
+
+def updates(device, seed, dtypes, sizes=SIZES, offset=0):
+    rng = np.random.default_rng(seed)
+    return [
+        Update(*(tensor(rng, size, dtype, device, offset) for dtype in dtypes)) for size in sizes
+    ]
+
+
+def array(t):
+    t = t.cpu()
+    if t.dtype == torch.bfloat16:
+        return t.view(torch.int16).numpy().view(ml_dtypes.bfloat16).copy()
+    return t.numpy().copy()
+
+
+def check(jobs, scalars=SCALARS, rule=Rule(), *, maximize=False):  # noqa: B008
+    """Make the updates, and see that each has the bits of the reference; any NaN is NaN (L-010)."""
+    plain = Scalars(*(s.item() if isinstance(s, torch.Tensor) else s for s in scalars))
+    expected = []
+    for job in jobs:
+        x, g, m = (array(t) for t in job)
+        expected.append(lion_update(x, -g if maximize else g, m, plain, rule))
+    gradients = [array(job.g).tobytes() for job in jobs]
+    with np.errstate(all="ignore"):
+        gpu.lion_updates_(jobs, scalars, rule, maximize=maximize)
+    for job, (x, m) in zip(jobs, expected, strict=True):
+        for got, want in ((array(job.x), x), (array(job.m), m)):
+            nan = np.isnan(want)
+            np.testing.assert_array_equal(np.isnan(got), nan)
+            assert got[~nan].tobytes() == want[~nan].tobytes()
+    assert [array(job.g).tobytes() for job in jobs] == gradients  # L-003
+
+
+@pytest.mark.parametrize(
+    "dtypes",
+    list(itertools.product(DTYPES, repeat=3)),
+    ids=lambda dtypes: "-".join(str(dtype).removeprefix("torch.") for dtype in dtypes),
+)
+def test_dtypes(machine, dtypes):
+    check(updates(machine, 1, dtypes, sizes=(2048, 5, 0, 2049)))
+
+
+@dtype_ids
+@pytest.mark.parametrize("offset", [0, 1])
+def test_one_launch_for_many_tensors(machine, launches, dtype, offset):
+    check(updates(machine, 2, (dtype,) * 3, offset=offset))
+    assert launches == [(1 + 1 + 1 + 1 + 2 + 4,)]
+
+
+@pytest.mark.parametrize("wd", [0.0, 1e-60, 0.1])
+@pytest.mark.parametrize("cautious_decay", [False, True])
+@pytest.mark.parametrize("cautious", [False, True])
+@pytest.mark.parametrize("nonlinearity", ["sign", "clip"])
+@dtype_ids
+def test_rules(machine, dtype, nonlinearity, cautious, cautious_decay, wd):
+    steepness = 1.0 if nonlinearity == "sign" else 0.7
+    rule = Rule(nonlinearity, steepness, cautious, 1.75, cautious_decay)
+    check(updates(machine, 3, (dtype,) * 3, sizes=(2100,)), SCALARS._replace(wd=wd), rule)
+
+
+@dtype_ids
+@pytest.mark.parametrize("offset", [0, 1])
+def test_cautious_counts_by_tensor(machine, launches, dtype, offset):
+    rule = Rule(cautious=True)
+    check(updates(machine, 4, (dtype,) * 3, offset=offset), rule=rule, maximize=True)
+    assert len(launches) == 2
+
+
+@pytest.mark.skipif(MACHINES != ["interpreter"], reason="looks on, which a GPU does not let one")
+@pytest.mark.parametrize("offset", [0, 1])
+def test_whole_and_aligned_blocks_are_not_masked(machine, monkeypatch, offset):
+    update, masked = gpu_kernel._update, []
+
+    def seen(x, g, m, rest, *others):
+        masked.append(rest is not None)
+        update(x, g, m, rest, *others)
+
+    monkeypatch.setattr(gpu_kernel, "_update", seen)
+    check(updates(machine, 13, (torch.float32,) * 3, sizes=(5000,), offset=offset))
+    assert masked == ([True] * 3 if offset else [False, False, True])
+
+
+@dtype_ids
+def test_maximize(machine, dtype):
+    check(updates(machine, 5, (dtype,) * 3), maximize=True)
+
+
+@pytest.mark.parametrize("x", DTYPES, ids=str)
+@dtype_ids
+@pytest.mark.parametrize("peak", [None, 0.007])
+def test_tensors_for_numbers(machine, x, dtype, peak):
+    lr, wd = (torch.tensor(n, dtype=dtype, device=machine) for n in (3e-3, 0.1))
+    numbers = SCALARS._replace(lr=lr, wd=wd, lr_peak=peak)
+    check(updates(machine, 6, (x, torch.float32, x), sizes=(2100,)), numbers)
+
+
+def test_pointers_for_numbers(machine, monkeypatch):
+    """As tensors of a device come, which are not looked at by the host."""
+    numbers = gpu._numbers
+
+    def pointers(*args):
+        return tuple(torch.as_tensor(n, dtype=torch.float64).to(machine) for n in numbers(*args))
+
+    monkeypatch.setattr(gpu, "_numbers", pointers)
+    check(updates(machine, 7, (torch.bfloat16,) * 3))
+
+
+def test_dtypes_in_one_call(machine, launches):
+    jobs = [updates(machine, 8, (dtype,) * 3, sizes=(10, 3000)) for dtype in DTYPES]
+    check([job for pair in zip(*jobs, strict=True) for job in pair])
+    assert launches == [(3,)] * 4
+
+
+def test_steps_in_a_row_and_other_memory(machine):
+    """The table is that of the tensors at hand, whatever was kept."""
+    (job,) = updates(machine, 9, (torch.float32,) * 3, sizes=(3000,))
+    for _ in range(3):
+        check([job])
+    check([job._replace(g=job.g.clone())])
+    check([Update(job.x[:2999], job.g[1:], job.m[:2999])])
+
+
+def test_default_device(machine):
+    """What is made on the host is made there, whatever ``torch.set_default_device`` says."""
+    for dtype in (torch.float32, torch.float64):
+        jobs = updates(machine, 10, (dtype,) * 3)
+        with torch.device("meta"):
+            check(jobs, SCALARS._replace(lr_peak=0.01), Rule(cautious=True))
+
+
+def test_one_rounding_to_16_bits(machine):
+    """From float64, just above a tie, which float32 would make of it (L-008)."""
+    ties = torch.tensor([1.00390625, 1.00048828125], dtype=torch.float64, device=machine)
+    for dtype in (torch.bfloat16, torch.float16):
+        x, m = torch.zeros_like(ties), torch.zeros_like(ties, dtype=dtype)
+        check([Update(x, ties * (1 + 2.0**-40), m)], Scalars(lr=0.5, b1=0.5, b2=0.0, wd=0.0))
+
+
+def test_nothing_to_do(machine, launches):
+    gpu.lion_updates_([], SCALARS)
+    check(updates(machine, 11, (torch.float32,) * 3, sizes=(0, 0)))
+    assert launches == []
+
+
+def test_what_is_taken():
+    """On a CPU nothing is, whatever it looks like."""
+    x = torch.ones(2, 3)
+    assert not gpu.takes(x, x, x)
+    assert gpu._alike(x, x.clone(), x.clone())
+    assert gpu._alike(x.T, x.clone().T, x.clone().T)
+    assert not gpu._alike(x, torch.ones(3, 2).T, x)
+    assert not gpu._alike(*[torch.ones(2, 6)[:, ::2]] * 3)
+    assert not gpu._alike(*[torch.ones(3).expand(2, 3)] * 3)
+    assert gpu._alike(*[torch.ones(2, 3, 4, 5).to(memory_format=torch.channels_last)] * 3)
+
+
+@pytest.mark.parametrize("fault", ["1-b in float32", "bfloat16 cut off"])
+def test_the_check_finds(machine, monkeypatch, fault):
+    dtype = torch.bfloat16 if fault == "bfloat16 cut off" else torch.float32
+    jobs = updates(machine, 12, (dtype,) * 3)
+    numbers = gpu._numbers
+    if fault == "1-b in float32":
+        single = [float(1 - np.float32(b)) for b in (0.9, 0.99)]
+
+        def late(*args):
+            lr, b1, _, b2, _, *others = numbers(*args)
+            return (lr, b1, single[0], b2, single[1], *others)
+
+        monkeypatch.setattr(gpu, "_numbers", late)
+    elif machine == "cpu":
+        monkeypatch.setattr(interpreter, "_convert_float", CONVERT)
+    else:
+        pytest.skip("no GPU cuts bfloat16 off: this is of the interpreter alone")
+    with pytest.raises(AssertionError):
+        check(jobs)
