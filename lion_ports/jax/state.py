@@ -115,7 +115,10 @@ def _exported(params: Mapping[str, Any], part: Any) -> PortableState:
     parameters = {name: _array(name, params[name]) for name in momentum}
     if not isinstance(part, LionState):
         return PortableState(parameters, momentum, count=int(part.count))
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {
+        "momentum_scale": _arrays(part.mu_scale),
+        "correction": _arrays(part.correction),
+    }
     if part.micro is not None:
         seen = {n: int(k) for n, k in zip(momentum, np.asarray(part.seen), strict=True) if k}
         sums = {n: s for n, s in _arrays(part.grad_sum).items() if n in seen}
@@ -149,6 +152,17 @@ def _imported(portable: PortableState, params: Mapping[str, Array], part: Any) -
     restored |= {"mu": tree(part.mu, portable.momentum, jnp.zeros_like)}
     if not isinstance(part, LionState):
         return part._replace(**restored)
+    if part.mu_scale is not None:  # None beside a momentum that was saved in another dtype
+        scales = {n: portable.momentum_scale.get(n) for n in names}
+        restored["mu_scale"] = with_leaves(
+            part.mu, lambda n, m: None if scales[n] is None else _placed(scales[n], m)
+        )
+    if part.correction is not None:  # of a parameter that was saved without: nothing is missing
+        saved = portable.correction
+        restored["correction"] = with_leaves(
+            part.correction,
+            lambda n, c: _checked(n, saved[n], c) if n in saved else jnp.zeros_like(c),
+        )
     restored |= small("skipped", portable.skipped)
     if part.micro is not None:
         sums = tree(part.grad_sum, portable.gradient_sum, lambda x: jnp.zeros_like(copied(x)))
@@ -182,6 +196,8 @@ def _refuse_missing_options(portable: PortableState, part: Any) -> None:
         "ema_decay": ("average", bool(portable.average)),
         "loss_scale='dynamic'": ("loss_scale", portable.loss_scale is not None),
         "decay='independent'": ("lr_peak", bool(portable.lr_peak)),
+        "mu_dtype='int8'": ("mu_scale", bool(portable.momentum_scale)),
+        "correction_bits": ("correction", bool(portable.correction)),
     }
     for option, (field, used) in needs.items():
         if used and getattr(part, field, None) is None:

@@ -28,7 +28,10 @@ def run(optimizer, params, state, grads):
     return params, state
 
 
-@pytest.mark.parametrize("options", [{}, {"mu_dtype": "bfloat16"}, ALL], ids=str)
+SMALL = {"mu_dtype": "int8", "correction_bits": 8}
+
+
+@pytest.mark.parametrize("options", [{}, {"mu_dtype": "bfloat16"}, SMALL, ALL], ids=str)
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_run_goes_on_from_a_file(options, dtype, tmp_path, arrays, assert_same):
     optimizer = fused_lion(1e-2, **options)
@@ -51,21 +54,7 @@ def test_the_reference_goes_on_with_the_same_bits(arrays, assert_same):
     grads = [arrays(2 + i) for i in range(7)]
     params, state = run(optimizer, arrays(1), optimizer.init(arrays(1)), grads[:5])
     saved = export_state(params, state)
-    numpy, numpy_state = (
-        dict(saved.parameters),
-        reference.State(
-            saved.count,
-            saved.skipped,
-            saved.momentum,
-            saved.micro,
-            saved.gradient_sum,
-            saved.seen,
-            saved.average,
-            saved.loss_scale,
-            saved.good_steps,
-            next(iter(saved.lr_peak.values())),
-        ),
-    )
+    numpy, numpy_state = reference.import_state(saved)
     for g in grads[5:]:
         params, state = optimizer.step(params, g, state)
         g = {n: np.asarray(a) for n, a in g.items()}
