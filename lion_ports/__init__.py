@@ -31,5 +31,5 @@ __all__ = [
 
 __version__ = "0.1.0"
 
-SPEC_VERSION = "1.1"
+SPEC_VERSION = "1.2"
 """The version of docs/spec.md that this package implements."""

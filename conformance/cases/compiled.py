@@ -34,14 +34,14 @@ CASES = [
         "L-015",
         "Another learning rate at every step, captured by the compiler: no rate does so again.",
         lambda: _rates(compiled="captured"),
-        ("compiled-again", "lr-of-first-step", "lr-stale"),
+        ("compiled-again", "compiled-second-rate", "lr-of-first-step", "lr-stale"),
     ),
     Case(
         "compiled-rates",
         "L-015",
         "Another learning rate at every step, compiled: none is baked in, none compiles again.",
         _rates,
-        ("compiled-again", "lr-of-first-step", "lr-stale"),
+        ("compiled-again", "compiled-second-rate", "lr-of-first-step", "lr-stale"),
     ),
     Case(
         "compiled-decay-schedule",

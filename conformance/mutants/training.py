@@ -73,6 +73,10 @@ MUTANTS: dict[str, Mutant] = {
         "each new learning rate compiles the step again",
         lambda: Variant(compiling=lambda rates: len(set(rates))),
     ),
+    "compiled-second-rate": Mutant(
+        "a compiled step goes on with the learning rate of its second call",
+        lambda: Variant(rate=lambda rates: rates[min(1, len(rates) - 1)]),
+    ),
     "decay-of-first-step": Mutant(
         "a schedule of the weight decay stays at its first value",
         lambda: Variant(decay_count=lambda seen, done: 0),

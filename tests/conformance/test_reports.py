@@ -196,7 +196,7 @@ def test_badge_is_what_shields_reads(run):
     }  # fmt: skip
     good = Report("numpy", "bitwise", cases=[Result("basic-decay", "L-001", "EXACT")])
     badge = json.loads(FORMATS["badge"]([good]))
-    assert (badge["message"], badge["color"]) == ("bitwise, spec 1.1", "brightgreen")
+    assert (badge["message"], badge["color"]) == ("bitwise, spec 1.2", "brightgreen")
     assert json.loads(FORMATS["badge"]([]))["color"] == "red"
 
 
