@@ -8,6 +8,7 @@ import numpy as np
 from mlx.utils import tree_map
 from numpy.typing import NDArray
 
+from lion_ports import reference
 from lion_ports.config import LionConfig
 from lion_ports.conformance.adapters.mlx_groups import grouped
 from lion_ports.conformance.adapters.target import Adapter, Target, TargetError, settings_of
@@ -127,7 +128,7 @@ class Mlx:
             elif not same:
                 return None
             else:
-                found[name] = to_numpy(same.get("m", next(iter(same.values()))))
+                found[name] = _decoded(to_numpy(same.get("m", next(iter(same.values())))), state)
         return found
 
     def average(self) -> dict[str, NDArray[Any]] | None:
@@ -144,7 +145,7 @@ class Mlx:
         """Of a momentum that has not been made yet."""
         if self._momentum_dtype is None or dtype.kind == "c":
             return dtype
-        return DTYPES[self._momentum_dtype]
+        return np.float32 if self._momentum_dtype == "int8" else DTYPES[self._momentum_dtype]
 
     def save(self) -> Any:
         """Parameters, and the optimizer's whole state."""
@@ -165,3 +166,10 @@ class Mlx:
         """Go on from such a state."""
         self._optimizer.init(self._params)
         self._params = import_state(state, self._params, self._optimizer)
+
+
+def _decoded(momentum: NDArray[Any], state: Mapping[str, Any]) -> NDArray[Any]:
+    """What the codes of an int8 momentum stand for (L-031); any other as it is."""
+    if "m_scale" not in state:
+        return momentum
+    return reference.decode(momentum, to_numpy(state["m_scale"]))

@@ -15,7 +15,7 @@ from lion_ports.mlx.settings import Settings, named
 
 # What a group may have for itself; everything else belongs to the optimizer.
 _OWN = ("params", "learning_rate", "betas", "weight_decay", "decay", "lr_peak", "momentum_dtype",
-        "maximize", *Rule._fields)  # fmt: skip
+        "correction_bits", "maximize", *Rule._fields)  # fmt: skip
 
 # Settings that are not inherited where the group's own value of another one leaves them no effect.
 _IDLE = {

@@ -8,6 +8,7 @@ from mlx.optimizers import Optimizer
 from mlx.utils import tree_flatten, tree_map
 
 from lion_ports.config import (
+    CorrectionBits,
     Decay,
     LossScale,
     MomentumDtype,
@@ -52,13 +53,15 @@ class Lion(Averages, Stateful, Optimizer):
         mask: ``mask(path, parameter) -> bool`` says what decays; None: everything (L-017).
         groups: ``[{"params": lambda path, parameter: ..., "weight_decay": 0.0}, ...]``. The first
             predicate that says yes has the parameter. A group may have its own ``learning_rate``,
-            ``betas``, ``weight_decay``, ``decay``, ``lr_peak``, ``momentum_dtype``, ``maximize``,
-            and settings of L-022, L-023 and L-028. ``optimizer.groups[0].learning_rate`` is that
-            of the first one.
+            ``betas``, ``weight_decay``, ``decay``, ``lr_peak``, ``momentum_dtype``,
+            ``correction_bits``, ``maximize``, and settings of L-022, L-023 and L-028.
+            ``optimizer.groups[0].learning_rate`` is that of the first one.
         decay: ``"coupled"`` (``lr * wd``) or ``"independent"`` (``wd * lr / lr_peak``) (L-017).
         lr_peak: what independent decay divides by; None: ``learning_rate``, unless a schedule.
         momentum_dtype: None (the parameter's), ``"float32"`` or ``"bfloat16"``, or such a dtype of
-            MLX (L-016).
+            MLX (L-016); or ``"int8"``, with a scale for every 128 elements (L-031).
+        correction_bits: 8 or 16 that are kept beside each bfloat16 parameter, of what it lacks of
+            a float32, so that no step and no decay is lost (L-032).
         maximize: ascend (L-018).
         nonfinite: ``"propagate"``, ``"skip"`` (counted in ``optimizer.skipped``) or ``"raise"``,
             which needs the values and so cannot be used inside ``mx.compile`` (L-019).
@@ -102,6 +105,7 @@ class Lion(Averages, Stateful, Optimizer):
         decay: Decay = "coupled",
         lr_peak: float | None = None,
         momentum_dtype: MomentumDtype | mx.Dtype | None = None,
+        correction_bits: CorrectionBits | None = None,
         maximize: bool = False,
         nonfinite: Nonfinite = "propagate",
         cautious: bool = False,

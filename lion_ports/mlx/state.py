@@ -1,5 +1,6 @@
 """The state of Lion in the form that all backends share (L-030)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import ml_dtypes
@@ -57,6 +58,8 @@ def export_state(parameters: Any, optimizer: Optimizer) -> PortableState:
     return PortableState(
         xs,
         ms,
+        momentum_scale=_collected(held, "m_scale"),
+        correction=_collected(held, "correction"),
         average=_collected(held, "average"),
         gradient_sum={path: total for path, total in sums.items() if times[path]},
         seen={path: n for path, n in times.items() if n},
@@ -86,20 +89,25 @@ def import_state(portable: PortableState, parameters: Any, optimizer: Optimizer)
     held = _held(parameters, optimizer)
     counters = optimizer.state.get("lion", {})
     _refuse_other_parameters(portable, held)
-    _refuse_missing_options(portable, held, counters)
+    new = {path: from_numpy(portable.parameters[path], path) for path in held}
+    saved = {path: _slots(portable, path) for path in held}
+    fresh = {path: dict(slots) for path, (_, slots) in held.items()}
     is_ours = isinstance(optimizer, Lion)
+    if is_ours:  # what was not saved begins anew
+        fresh = {path: {} for path in held}
+        for path, (x, _) in held.items():
+            init_slots(new[path], fresh[path], optimizer.group_of(path, x).config)
+    _refuse_missing_options(portable, fresh, counters)
     steps = optimizer.config.gradient_accumulation_steps if is_ours else 1
     refuse_longer_window(portable.micro, steps)
     peaks = _peaks(portable, held, optimizer) if is_ours else {}
-    new = {path: from_numpy(portable.parameters[path], path) for path in held}
-    saved = {path: _slots(portable, path) for path in held}
 
-    for path, (x, slots) in held.items():
-        fresh = dict(slots)
-        if is_ours:  # what was not saved begins anew
-            fresh = {}
-            init_slots(new[path], fresh, optimizer.group_of(path, x).config)
-        slots.update({name: saved[path].get(name, fresh[name]) for name in slots})
+    for path, (_, slots) in held.items():
+        restored = {name: saved[path].get(name, array) for name, array in fresh[path].items()}
+        if "m_scale" not in saved[path]:  # the momentum keeps the dtype in which it was saved
+            restored.pop("m_scale", None)
+        slots.clear()
+        slots.update(restored)
     optimizer.state["step"] = mx.array(portable.count, mx.uint64)
     for name in counters.keys() & _COUNTERS:
         if (value := getattr(portable, name)) is not None:
@@ -148,6 +156,8 @@ def _slots(portable: PortableState, path: str) -> Slots:
     """What was saved of one parameter, by the names of our state."""
     saved = {
         "m": portable.momentum,
+        "m_scale": portable.momentum_scale,
+        "correction": portable.correction,
         "grad_sum": portable.gradient_sum,
         "average": portable.average,
     }
@@ -168,21 +178,28 @@ def _refuse_other_parameters(portable: PortableState, held: Held) -> None:
             raise StateError(f"{path!r} was saved as {dtype}, and is {x.dtype}; convert the model")
 
 
-def _refuse_missing_options(portable: PortableState, held: Held, counters: Slots) -> None:
+def _refuse_missing_options(
+    portable: PortableState, fresh: dict[str, Slots], counters: Slots
+) -> None:
     """A run with an option does not go on as the same run without it."""
     there = {name.partition(":")[0] for name in counters}
-    there |= {name for _, slots in held.values() for name in slots}
-    needs = {
-        "ema_decay": ("average", bool(portable.average)),
-        "loss_scale='dynamic'": ("loss_scale", portable.loss_scale is not None),
-        "decay='independent'": ("lr_peak", bool(portable.lr_peak)),
+    lacks = {
+        "ema_decay": _lacks("average", portable.average, fresh),
+        "loss_scale='dynamic'": portable.loss_scale is not None and "loss_scale" not in there,
+        "decay='independent'": bool(portable.lr_peak) and "lr_peak" not in there,
+        "momentum_dtype='int8'": _lacks("m_scale", portable.momentum_scale, fresh),
+        "correction_bits": _lacks("correction", portable.correction, fresh),
     }
-    for option, (name, used) in needs.items():
-        if used and name not in there:
+    for option, is_missing in lacks.items():
+        if is_missing:
             raise StateError(
                 f"the saved state is of an optimizer with {option}, and this one is without; make "
                 "it with the same options"
             )
+
+
+def _lacks(name: str, saved: Mapping[str, Any], fresh: dict[str, Slots]) -> bool:
+    return any(name not in fresh[path] for path in saved)
 
 
 def _peaks(portable: PortableState, held: Held, optimizer: Lion) -> dict[Group, float]:

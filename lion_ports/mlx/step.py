@@ -6,6 +6,14 @@ from lion_ports.config import LOSS_SCALE_INITIAL, LionConfig
 from lion_ports.mlx.arithmetic import compute_dtype, narrow, select
 from lion_ports.mlx.group import Group
 from lion_ports.mlx.scalars import Rounded
+from lion_ports.mlx.storage import (
+    CORRECTIONS,
+    load_momentum,
+    load_parameter,
+    store_momentum,
+    store_parameter,
+    zero_scales,
+)
 from lion_ports.mlx.trees import Slots
 from lion_ports.mlx.update import average, move
 
@@ -22,12 +30,16 @@ def init_counters(state: Slots, config: LionConfig) -> None:
 
 
 def init_slots(x: mx.array, slots: Slots, config: LionConfig) -> None:
-    """Put in what a parameter needs beside it and does not have (L-002, L-016, L-025, L-029)."""
+    """Put in what a parameter needs beside it and does not have (L-002, L-025, L-029)."""
     is_complex = x.dtype == mx.complex64
     wide = x.dtype if is_complex else compute_dtype(x.dtype)
     if "m" not in slots:
-        asked = None if is_complex else config.momentum_dtype
+        asked = None if is_complex else config.momentum_dtype  # L-016
         slots["m"] = mx.zeros(x.shape, x.dtype if asked is None else getattr(mx, asked))
+        if asked == "int8":
+            slots["m_scale"] = zero_scales(slots["m"])
+    if config.correction_bits and x.dtype == mx.bfloat16 and "correction" not in slots:
+        slots["correction"] = mx.zeros(x.shape, CORRECTIONS[config.correction_bits == 16])
     if config.gradient_accumulation_steps > 1 and "seen" not in slots:
         slots["grad_sum"] = mx.zeros(x.shape, wide)
         slots["seen"] = mx.array(0, mx.int32)
@@ -60,15 +72,21 @@ def updated(
     """
     config = group.config
     g = -g if config.maximize else g  # L-018
-    new_x, new_m = move(x, g, slots["m"], scalars, group.rule, one_kernel=one_kernel)
-    slots["m"] = select(moves, new_m, slots["m"])
-    if config.ema_decay is not None:
-        new_e = average(slots["average"], new_x, config.ema_decay)
-        if config.ema_overwrite_every is not None:
-            due = count % config.ema_overwrite_every == 0
-            new_x = mx.where(due, as_parameter(new_e, x), new_x)
-        slots["average"] = select(moves, new_e, slots["average"])
-    return select(moves, new_x, x)
+    before = count - 1
+    whole, m = load_parameter(x, slots), load_momentum(slots)
+    new, new_m = move(whole, g, m, scalars, group.rule, one_kernel=one_kernel)
+    x = store_parameter(new, x, slots, before, moves)
+    store_momentum(new_m, slots, before, moves)
+    if config.ema_decay is None:
+        return x
+    whole = load_parameter(x, slots)
+    new_e = average(slots["average"], whole, config.ema_decay)
+    slots["average"] = select(moves, new_e, slots["average"])
+    if config.ema_overwrite_every is None:
+        return x
+    due = count % config.ema_overwrite_every == 0
+    overwrites = due if moves is None else due & moves
+    return store_parameter(as_parameter(new_e, whole), x, slots, before, overwrites)
 
 
 def as_parameter(e: mx.array, x: mx.array) -> mx.array:

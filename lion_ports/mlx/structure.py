@@ -10,10 +10,12 @@ import mlx.core as mx
 from mlx.optimizers import MultiOptimizer, Optimizer
 
 from lion_ports.errors import ConfigError, StateError
+from lion_ports.mlx.storage import CORRECTIONS, scale_count
 from lion_ports.mlx.trees import RESERVED, Leaf
 from lion_ports.state import PortableState
 
-_SLOTS = frozenset(("m", "average", "grad_sum", "seen"))
+_SLOTS = frozenset(("m", "m_scale", "correction", "average", "grad_sum", "seen"))
+_LIKE_PARAMETERS = _SLOTS - {"m_scale", "seen"}
 
 
 def refuse_other_gradients(grads: Mapping[str, Any], params: Mapping[str, Any]) -> None:
@@ -42,15 +44,20 @@ def refuse_other_slots(leaves: list[Leaf]) -> None:
     """What a state has beside a parameter is of that parameter (L-002).
 
     Raises:
-        StateError: another shape, or complex where the parameter is not.
+        StateError: another shape, or complex where the parameter is not; codes without their
+            scales, or scales or a correction where they do not belong (L-031, L-032).
     """
     for path, x, slots in leaves:
         for name, array in slots.items():
-            if name in _SLOTS and name != "seen" and not _fits(array, x):
+            if name in _LIKE_PARAMETERS and not _fits(array, x):
                 raise StateError(
                     f"the state's {name} of {path} is {_described(array)}, and the parameter "
                     f"{_described(x)}; give the optimizer a state of these parameters"
                 )
+        if "m" in slots:
+            _refuse_other_scales(path, slots["m"], slots.get("m_scale"))
+        if "correction" in slots:
+            _refuse_other_correction(path, x, slots["correction"])
 
 
 def refuse_other_state(state: Any, steps: int) -> None:
@@ -65,8 +72,8 @@ def refuse_other_state(state: Any, steps: int) -> None:
         if not is_lions(slots):
             raise StateError(
                 f"the state of {path or 'the parameter'} has {', '.join(sorted(slots))}, and is "
-                "not that of a Lion, which has m (and average, grad_sum, seen); let the optimizer "
-                "begin anew"
+                "not that of a Lion, which has m (and m_scale, correction, average, grad_sum, "
+                "seen); let the optimizer begin anew"
             )
     counters = state.get("lion", {})
     if not isinstance(counters, dict):
@@ -143,6 +150,23 @@ def _slots(tree: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
             own[str(key)] = child
     if own:
         yield path, own
+
+
+def _refuse_other_scales(path: str, m: mx.array, scale: mx.array | None) -> None:
+    due = f"bfloat16[{scale_count(m.size)}]" if m.dtype == mx.int8 else "None"
+    if (found := "None" if scale is None else _described(scale)) != due:
+        raise StateError(
+            f"the state's m_scale of {path} is {found}, and {due} belongs beside its m, which is "
+            f"{_described(m)}; give the optimizer the whole of a state that was saved"
+        )
+
+
+def _refuse_other_correction(path: str, x: mx.array, correction: mx.array) -> None:
+    if x.dtype != mx.bfloat16 or correction.dtype not in CORRECTIONS:
+        raise StateError(
+            f"the state's correction of {path} is {_described(correction)}, and the parameter "
+            f"{_described(x)}; it has to be int8 or int16, of a bfloat16 parameter"
+        )
 
 
 def _fits(array: mx.array, x: mx.array) -> bool:
