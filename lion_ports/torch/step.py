@@ -66,8 +66,6 @@ class _Batches:
         """Take the update of a job, unless there is no kernel for it."""
         x, m, settings = job.x, job.m, job.settings
         kernel = cpu if x.is_cpu else gpu
-        if settings.maximize and kernel is gpu:
-            g = -g  # L-018
         update = (
             Update(as_reals(x), as_reals(g), as_reals(m)) if x.is_complex() else Update(x, g, m)
         )
@@ -87,8 +85,9 @@ class _Batches:
     def update_(self) -> None:
         """Make them."""
         for (kernel, _), (settings, updates) in self._waiting.items():
-            ascent = {"maximize": True} if settings.maximize and kernel is cpu else {}
-            kernel.lion_updates_(updates, settings.scalars, settings.rule, **ascent)
+            kernel.lion_updates_(
+                updates, settings.scalars, settings.rule, maximize=settings.maximize
+            )
             # Autograd is to see that they have changed, if it needs them as they were.
             torch.autograd.graph.increment_version([t for x, _, m in updates for t in (x, m)])
         self._waiting.clear()

@@ -18,7 +18,11 @@ def made(monkeypatch):
         make(updates, *args, **kwargs)
 
     monkeypatch.setattr(cpu, "lion_updates_", cpu_updates_)
-    monkeypatch.setattr(gpu, "lion_updates_", lambda updates, *_: calls.append(("gpu", updates)))
+
+    def gpu_updates_(updates, *args, **kwargs):
+        calls.append(("gpu", updates))
+
+    monkeypatch.setattr(gpu, "lion_updates_", gpu_updates_)
     monkeypatch.setattr(gpu, "takes", lambda *_: True)
     return calls
 
