@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
-from lion_ports.config import LionConfig
+from lion_ports.config import LionConfig, Rule, Scalars
 from lion_ports.jax.arithmetic import chosen, opaque_zero
 from lion_ports.jax.gradients import effective_gradients
 from lion_ports.jax.inputs import Parameters, check_state, decaying, scheduled
 from lion_ports.jax.lion_state import LionState, stored
 from lion_ports.jax.storage import load_momentum, load_parameter, store_momentum, store_parameter
+from lion_ports.jax.tracing import traced_once
 from lion_ports.jax.update import average, lion_move, lion_step, moved, ordered, unmoved
 
 
@@ -70,6 +71,7 @@ def step(
 
     if lr is None:
         lr = scheduled("learning_rate", config.lr, state.count)  # L-015
+    lr = jnp.asarray(lr)  # no number, of which each would be traced anew
     wd = scheduled("weight_decay", config.weight_decay, state.count)
     decays = decaying(mask, params)
     before, count = state.count, optax.safe_increment(state.count)
@@ -81,11 +83,8 @@ def step(
         if g is None:  # L-003
             continue
         scalars = config.scalars(lr, wd, state.lr_peak, decays=decays[i])
-        whole, m = load_parameter(x, cs[i]), load_momentum(ms[i], ss[i])
-        new, m = form.update(whole, g, m, scalars, zero, config.rule, moves)
-        out[i], cs[i] = store_parameter(new, x, cs[i], before, zero, moves)
-        m = form.ordered(m, out[i], zero)
-        ms[i], ss[i] = store_momentum(m, ms[i], ss[i], before, zero, moves)
+        rest = scalars, config.rule, before, zero, moves
+        out[i], ms[i], ss[i], cs[i] = traced_once(_updated, form, x, g, ms[i], ss[i], cs[i], *rest)
         if config.ema_decay is None:  # L-029
             continue
         new = load_parameter(form.applied(x, out[i]), cs[i])
@@ -98,6 +97,27 @@ def step(
     new_count = chosen(due.updates, count, before)
     state = state._replace(count=new_count, mu=ms, mu_scale=ss, correction=cs, average=es)
     return flat.tree(out), _in_trees(state, flat, given)
+
+
+def _updated(
+    form: Form,
+    x: Array,
+    g: Array,
+    m: Array,
+    scale: Array | None,
+    correction: Array | None,
+    scalars: Scalars,
+    rule: Rule,
+    count: Array,
+    zero: Array,
+    moves: Any,
+) -> tuple[Array, Array, Array | None, Array | None]:
+    """One parameter as ``form`` has it, its momentum with scales, and its correction."""
+    whole, old = load_parameter(x, correction), load_momentum(m, scale)
+    new, new_m = form.update(whole, g, old, scalars, zero, rule, moves)
+    new_x, correction = store_parameter(new, x, correction, count, zero, moves)
+    new_m = form.ordered(new_m, new_x, zero)
+    return new_x, *store_momentum(new_m, m, scale, count, zero, moves), correction
 
 
 def _in_lists(state: LionState, flat: Parameters, config: LionConfig) -> LionState:

@@ -61,10 +61,8 @@ def encode(m: Array, count: Array, zero: Array) -> tuple[Array, Array]:
     whole = lax.bitcast_convert_type(m, jnp.int32)
     bits = whole & _MAGNITUDE
     finite = bits < _INFINITY
-    # Two at a time, hidden from each other: XLA on the CPU fuses the largest of few with what they
-    # are computed from, and writes down an array of many.
-    largest = jnp.max(_in_blocks(jnp.where(finite, bits, 0), (8, 16)), -1)
-    largest = jnp.max(hidden(largest, zero), -1)
+    largest = _in_blocks(jnp.where(finite, bits, 0))
+    largest = lax.platform_dependent(largest, zero, cpu=_largest_fused, default=_largest)
     # A step above the largest, so that it may be rounded up.
     scales = jnp.clip((largest + _STEP) >> 23, _LEAST, _LARGEST).astype(jnp.uint16) << 7
     scales = lax.bitcast_convert_type(scales, jnp.bfloat16).reshape(-1)
@@ -175,12 +173,24 @@ def store_momentum(
     return chosen(moves, codes, m), chosen(moves, scales, scale)
 
 
-def _in_blocks(array: Array, parts: tuple[int, int]) -> Array:
-    """With blocks as the last two axes, the last one filled up with zeros."""
+def _in_blocks(array: Array) -> Array:
+    """With blocks as the last axis, the last one filled up with zeros."""
     shape = _block_shape(array.shape)
     if array.size < math.prod(shape):
         array = jnp.pad(array.reshape(-1), (0, math.prod(shape) - array.size))
-    return array.reshape(*shape[:-1], *parts)
+    return array.reshape(shape)
+
+
+def _largest(blocks: Array, zero: Array) -> Array:
+    del zero
+    return jnp.max(blocks, -1)
+
+
+def _largest_fused(blocks: Array, zero: Array) -> Array:
+    """In two steps, the one hidden from the other: XLA on the CPU computes the largest of a few
+    together with them, and would write down an array of many."""
+    few = jnp.max(blocks.reshape(*blocks.shape[:-1], 8, BLOCK // 8), -1)
+    return jnp.max(hidden(few, zero), -1)
 
 
 def _spread(scales: Array, shape: tuple[int, ...]) -> Array:
