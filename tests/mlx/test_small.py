@@ -1,0 +1,365 @@
+"""Small state: a momentum of 8 bits (L-031) and corrections of bfloat16 (L-032)."""
+
+import copy
+from dataclasses import replace
+
+import ml_dtypes
+import mlx.core as mx
+import mlx.optimizers as optim
+import numpy as np
+import pytest
+from mlx.utils import tree_flatten, tree_map, tree_unflatten
+
+from lion_ports import ConfigError, LionConfig, StateError, load_state, reference, save_state
+from lion_ports.conformance.bits import reals, same
+from lion_ports.mlx import Lion, export_state, import_state
+from lion_ports.mlx.state import from_numpy, to_numpy
+
+LR = 2.0**-7 * 1.1
+SHAPES = [(), (0,), (1,), (127,), (128,), (129,), (2, 128), (3, 43), (2, 2, 65)]
+SPECIAL = [0, -0.0, np.inf, -np.inf, np.nan, 2.0**-126, -(2.0**-120), 3e38, -1e38, 1]
+DTYPES = {"bfloat16": ml_dtypes.bfloat16, "float32": np.float32, "float16": np.float16}
+SLOTS = {
+    "m": "momentum",
+    "m_scale": "momentum_scale",
+    "correction": "correction",
+    "average": "average",
+}
+
+
+def stream(dtype, steps):
+    """Parameters around a block long, and gradients of many sizes, now and then not finite."""
+    rng = np.random.Generator(np.random.Philox(11))
+    dtype = DTYPES[dtype]
+
+    def draw():
+        scales = 2.0 ** rng.integers(-12, 3, len(SHAPES))
+        drawn = [
+            np.asarray(k * rng.standard_normal(s)) for k, s in zip(scales, SHAPES, strict=True)
+        ]
+        return {f"p{i}": np.asarray(a.astype(dtype)) for i, a in enumerate(drawn)}
+
+    params, grads = draw(), [draw() for _ in range(steps)]
+    with np.errstate(over="ignore"):
+        params["p3"][: len(SPECIAL)] = np.array(SPECIAL).astype(dtype)
+        grads[2]["p5"][-len(SPECIAL) :] = np.array(SPECIAL).astype(dtype)
+    for i in (1, 4):
+        grads[i]["p7"] = None
+    return params, grads
+
+
+def tensors(arrays):
+    return {n: from_numpy(a) for n, a in arrays.items() if a is not None}
+
+
+def held(optimizer):
+    """All arrays of a state, by what they are and of which parameter."""
+    slots = {n: s for n, s in optimizer.state.items() if isinstance(s, dict) and n != "lion"}
+    return {of: {n: s[slot] for n, s in slots.items() if slot in s} for slot, of in SLOTS.items()}
+
+
+def assert_same(found, wanted):
+    assert found.keys() == wanted.keys()
+    for name, expected in wanted.items():
+        got = to_numpy(found[name])
+        expected = expected if isinstance(expected, np.ndarray) else to_numpy(expected)
+        assert (got.dtype, got.shape) == (expected.dtype, expected.shape), name
+        assert same(reals(got), reals(expected)).all(), name
+
+
+def assert_step_is_due(xs, optimizer, params, state):
+    assert_same(xs, params)
+    for of, arrays in held(optimizer).items():
+        assert_same(arrays, getattr(state, of))
+    assert (optimizer.step.item(), optimizer.skipped) == (state.count, state.skipped)
+
+
+def replay(params, grads, options, *, compiled):
+    """Compare every array after every step with the reference; how often the step was traced."""
+    config = LionConfig(LR, weight_decay=0.1, **options)
+    state, optimizer, xs = reference.init(params, config), Lion(LR, weight_decay=0.1, **options), {}
+    xs = tensors(params)
+    optimizer.init(xs)
+    traces = []
+
+    def step(grads, xs):
+        traces.append(None)
+        return optimizer.apply_gradients(grads, xs)
+
+    if compiled:
+        step = mx.compile(step, inputs=optimizer.state, outputs=optimizer.state)
+    for i, g in enumerate(grads):
+        optimizer.learning_rate = lr = LR * 2.0**-i
+        params, state = reference.step(params, g, state, config, lr=lr)
+        xs |= step(tensors(g), xs)
+        assert_step_is_due(xs, optimizer, params, state)
+    return len(traces)
+
+
+INT8 = {"momentum_dtype": "int8"}
+AVERAGED = {"ema_decay": 0.75, "ema_overwrite_every": 3}
+RUNS = [
+    ("float32", INT8),
+    ("float16", INT8),
+    ("bfloat16", {"correction_bits": 8}),
+    ("bfloat16", {"correction_bits": 16, **AVERAGED}),
+    ("bfloat16", INT8 | {"correction_bits": 8}),
+    ("bfloat16", INT8 | {"correction_bits": 8, "cautious": True, **AVERAGED}),
+    ("bfloat16", INT8 | {"correction_bits": 16, "nonfinite": "skip", **AVERAGED}),
+    ("bfloat16", INT8 | {"correction_bits": 8, "gradient_accumulation_steps": 2}),
+]
+
+
+@pytest.mark.parametrize(("dtype", "options"), RUNS, ids=str)
+def test_equals_the_reference(dtype, options):
+    replay(*stream(dtype, 12), options, compiled=False)
+
+
+@pytest.mark.parametrize(("dtype", "options"), [RUNS[0], RUNS[6]], ids=str)
+def test_equals_the_reference_inside_compile(dtype, options):
+    assert replay(*stream(dtype, 6), options, compiled=True) == 2  # one for each set of gradients
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("dtype", "options"), RUNS, ids=str)
+def test_every_run_equals_the_reference_inside_compile(dtype, options):
+    traces = replay(*stream(dtype, 12), options, compiled=True)
+    assert traces <= 2
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+def test_large_parameters(compiled):
+    """So many elements are decoded and encoded by kernels, eager as well."""
+    rng = np.random.Generator(np.random.Philox(13))
+    arrays = rng.standard_normal((4, 203, 101)).astype(ml_dtypes.bfloat16)
+    grads = [{"w": g, "v": g.reshape(-1)[:-1]} for g in arrays]
+    replay(grads[0], grads[1:], INT8 | {"correction_bits": 8}, compiled=compiled)
+
+
+def test_float64_and_complex_parameters():
+    """The one keeps a float32 in codes, the other keeps its momentum complex."""
+    rng = np.random.Generator(np.random.Philox(12))
+    draw = rng.standard_normal((2, 150))
+    params = {"p": draw[0], "z": (draw[0] + 1j * draw[1]).astype(np.complex64)}
+    replay(params, [params] * 3, INT8 | {"correction_bits": 8}, compiled=False)
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_what_is_left_alone_keeps_every_bit(bits):
+    """Codes that are read and written again would be rounded again (L-003, L-019)."""
+    params, grads = stream("bfloat16", 5)
+    options = {"momentum_dtype": "int8", "correction_bits": bits, "nonfinite": "skip"}
+    optimizer = Lion(LR, **options, **AVERAGED)
+    xs = optimizer.apply_gradients(tensors(grads[0]), tensors(params))
+    before = held(optimizer)
+    assert_same(optimizer.apply_gradients(tensors(grads[2]), xs), xs)  # one that is not finite
+    assert optimizer.skipped == 1
+    for of, arrays in held(optimizer).items():
+        assert_same(arrays, before[of])
+    optimizer.apply_gradients(tensors(grads[1]), xs)  # one without a gradient of p7
+    for of, arrays in held(optimizer).items():
+        assert_same({"p7": arrays["p7"]}, {"p7": before[of]["p7"]})
+
+
+def test_an_accumulation_stores_at_its_update_alone():
+    x = {"w": mx.ones(130, mx.bfloat16)}
+    optimizer = Lion(LR, **INT8, correction_bits=8, gradient_accumulation_steps=2, **AVERAGED)
+    optimizer.init(x)
+    for _ in range(2):
+        x = optimizer.apply_gradients(x, x)
+    before = held(optimizer)
+    assert_same(optimizer.apply_gradients(x, x), x)
+    assert optimizer.state["lion"]["micro"].item() == 1
+    for of, arrays in held(optimizer).items():
+        assert_same(arrays, before[of])
+
+
+def test_a_correction_keeps_steps_that_bfloat16_loses():
+    g = {"w": mx.ones(3, mx.bfloat16)}
+    still, moved = g, g
+    plain, corrected = Lion(2.0**-12), Lion(2.0**-12, correction_bits=16)
+    for _ in range(32):
+        still = plain.apply_gradients(g, still)
+        moved = corrected.apply_gradients(g, moved)
+    assert still["w"].tolist() == [1] * 3
+    assert moved["w"].tolist() == [1 - 32 * 2.0**-12] * 3
+
+
+def test_averages_follow_the_whole_parameter():
+    x = {"w": mx.ones(2, mx.bfloat16)}
+    optimizer = Lion(2.0**-12, correction_bits=16, ema_decay=0.5)
+    new = optimizer.apply_gradients(x, x)
+    assert optimizer.state["w"]["average"].tolist() == [1 - 2.0**-13] * 2
+    assert optimizer.averaged_parameters(new)["w"].dtype == mx.bfloat16
+
+
+def test_a_group_may_have_it_alone():
+    chosen = {"params": lambda path, x: path == "w", "momentum_dtype": "int8", "correction_bits": 8}
+    optimizer = Lion(groups=[chosen])
+    optimizer.init({n: mx.ones(130, mx.bfloat16) for n in "vw"})
+    assert optimizer.state["v"].keys() == {"m"}
+    assert optimizer.state["w"].keys() == {"m", "m_scale", "correction"}
+    assert optimizer.groups[0].correction_bits == 8
+    assert optimizer.correction_bits is None
+
+
+@pytest.mark.parametrize(
+    ("dtype", "options", "each"),
+    [
+        (mx.float32, INT8, 1 + 2 / 128),
+        (mx.bfloat16, INT8 | {"correction_bits": 8}, 2 + 2 / 128),
+        (mx.bfloat16, {"correction_bits": 16}, 4),
+    ],
+    ids=str,
+)
+def test_bytes_of_a_parameter(dtype, options, each):
+    x = {"w": mx.ones((256, 512), dtype)}
+    optimizer = Lion(**options)
+    optimizer.init(x)
+    for _ in range(2):
+        kept = sum(a.nbytes for _, a in tree_flatten(optimizer.state["w"]))
+        assert kept == each * x["w"].size
+        x = optimizer.apply_gradients(x, x)
+
+
+def test_a_run_goes_on_from_safetensors_and_from_a_copy(tmp_path):
+    params, grads = stream("bfloat16", 6)
+    optimizer, xs, path = Lion(LR, **RUNS[6][1]), tensors(params), str(tmp_path / "state")
+    for g in grads[:3]:
+        xs |= optimizer.apply_gradients(tensors(g), xs)
+    mx.save_safetensors(path, dict(tree_flatten(optimizer.state)))
+    loaded = Lion(LR, **RUNS[6][1])
+    loaded.state = tree_unflatten(list(mx.load(f"{path}.safetensors").items()))
+    runs = [(optimizer, dict(xs)), (loaded, dict(xs)), (copy.deepcopy(optimizer), dict(xs))]
+    for run, own in runs:
+        for g in grads[3:]:
+            own |= run.apply_gradients(tensors(g), own)
+        assert_same(own, runs[0][1])
+        for of, arrays in held(run).items():
+            assert_same(arrays, held(optimizer)[of])
+
+
+def test_a_run_of_numpy_goes_on_in_mlx_and_back(tmp_path):
+    params, grads = stream("bfloat16", 6)
+    config = LionConfig(LR, **RUNS[5][1])
+    state, path = reference.init(params, config), tmp_path / "state.safetensors"
+    for g in grads[:3]:
+        params, state = reference.step(params, g, state, config)
+    save_state(path, reference.export_state(params, state))
+    optimizer = Lion(LR, **RUNS[5][1])
+    optimizer.init(tensors(params))
+    xs = import_state(load_state(path), tensors(params), optimizer)
+    for g in grads[3:]:
+        params, state = reference.step(params, g, state, config)
+        xs |= optimizer.apply_gradients(tensors(g), xs)
+        assert_step_is_due(xs, optimizer, params, state)
+    back = reference.import_state(export_state(xs, optimizer))[1]
+    assert back.momentum_scale.keys() == back.correction.keys() == params.keys()
+
+
+SMALL = INT8 | {"correction_bits": 8}
+
+
+def begun(x, **options):
+    optimizer = Lion(LR, **options)
+    optimizer.init(x)
+    return optimizer
+
+
+def test_a_portable_state_of_other_options():
+    x = {"w": mx.ones(130, mx.bfloat16)}
+    small, plain = begun(x, **SMALL), begun(x)
+    moved = small.apply_gradients(x, x)
+    theirs = optim.Lion(LR)
+    theirs.init(x)
+    corrected = begun(x, correction_bits=8)
+    other = begun(x, groups=[{"params": lambda path, x: path == "v", **SMALL}])
+    for saved, into, option in [
+        (small, plain, "momentum_dtype='int8'"),
+        (small, other, "momentum_dtype='int8'"),
+        (small, theirs, "momentum_dtype='int8'"),
+        (corrected, plain, "correction_bits"),
+        (corrected, theirs, "correction_bits"),
+    ]:
+        before = tree_map(mx.array, into.state)
+        with pytest.raises(StateError, match=f"with {option}, and this one is without; make it"):
+            import_state(export_state(moved, saved), x, into)
+        assert tree_map(mx.array_equal, before, into.state) == tree_map(lambda _: True, before)
+    # The other way round nothing is missing: the momentum keeps its dtype, as ever.
+    goes_on = begun(x, **SMALL)
+    import_state(export_state(moved, plain), x, goes_on)
+    assert goes_on.state["w"].keys() == {"m", "correction"}
+    assert goes_on.state["w"]["m"].dtype == mx.bfloat16
+    assert not goes_on.state["w"]["correction"].any()
+    goes_on.apply_gradients(x, moved)
+    # And back again into the same optimizer.
+    import_state(export_state(moved, small), x, goes_on)
+    assert_same(goes_on.state["w"], small.state["w"])
+    goes_on.apply_gradients(x, moved)
+
+
+def test_a_correction_of_other_bits_stays_as_it_was_saved():
+    x = {"w": mx.ones(130, mx.bfloat16)}
+    saved, other = begun(x, correction_bits=8), begun(x, correction_bits=16)
+    moved = import_state(export_state(saved.apply_gradients(x, x), saved), x, other)
+    assert_same(other.state["w"], saved.state["w"])
+    assert_same(other.apply_gradients(x, moved), saved.apply_gradients(x, moved))
+    assert other.state["w"]["correction"].dtype == mx.int8
+
+
+@pytest.mark.parametrize(
+    ("slots", "message"),
+    [
+        (
+            {"m": mx.zeros(130, mx.int8)},
+            r"m_scale of w is None, and bfloat16\[2\] belongs beside its m, which is int8\[130\]",
+        ),
+        ({"m": mx.zeros(130, mx.int8), "m_scale": mx.ones(2)}, r"m_scale of w is float32\[2\]"),
+        (
+            {"m": mx.zeros(130, mx.int8), "m_scale": mx.ones(1, mx.bfloat16)},
+            r"m_scale of w is bfloat16\[1\], and bfloat16\[2\]",
+        ),
+        (
+            {"m": mx.zeros(130), "m_scale": mx.ones(2, mx.bfloat16)},
+            r"m_scale of w is bfloat16\[2\], and None belongs beside its m, which is float32\[130",
+        ),
+        (
+            {"m": mx.zeros(130), "correction": mx.zeros(130, mx.int8)},
+            r"correction of w is int8\[130\], and the parameter float32\[130\]; it has to be int8",
+        ),
+        ({"m": mx.zeros(130), "correction": mx.zeros(1, mx.int8)}, r"correction of w is int8\[1\]"),
+    ],
+)
+@pytest.mark.parametrize("options", [{}, SMALL], ids=str)
+def test_a_loaded_state_that_does_not_fit(slots, message, options):
+    x, optimizer = {"w": mx.ones(130)}, Lion(**options)
+    optimizer.state = {**optimizer.state, "w": slots}
+    with pytest.raises(StateError, match=message):
+        optimizer.apply_gradients(x, x)
+    with pytest.raises(StateError, match=message):
+        mx.compile(optimizer.apply_gradients)(x, x)
+
+
+def test_a_correction_of_a_wider_integer():
+    x = {"w": mx.ones(3, mx.bfloat16)}
+    optimizer = begun(x, correction_bits=8)
+    optimizer.state["w"]["correction"] = mx.zeros(3, mx.int32)
+    with pytest.raises(StateError, match=r"correction of w is int32\[3\], and the parameter bfl"):
+        optimizer.apply_gradients(x, x)
+
+
+def test_settings_out_of_range():
+    with pytest.raises(ConfigError, match="correction_bits = 4 is not one of None, 8, 16"):
+        Lion(correction_bits=4)
+    with pytest.raises(ConfigError, match=r"groups\[0\]: correction_bits = 4 is not one of"):
+        Lion(groups=[{"params": lambda path, x: True, "correction_bits": 4}])
+    with pytest.raises(ConfigError, match="correction_bits is fixed when the optimizer is made"):
+        Lion().correction_bits = 8
+    assert Lion(momentum_dtype=mx.int8).momentum_dtype == "int8"
+
+
+def test_a_portable_state_with_codes_alone_is_refused():
+    x = {"w": mx.ones(3)}
+    saved = export_state(x, begun(x, **INT8))
+    with pytest.raises(StateError, match="an int8 one has a momentum_scale"):
+        replace(saved, momentum_scale={})
