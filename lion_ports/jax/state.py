@@ -153,9 +153,9 @@ def _imported(portable: PortableState, params: Mapping[str, Array], part: Any) -
     if not isinstance(part, LionState):
         return part._replace(**restored)
     if part.mu_scale is not None:  # None beside a momentum that was saved in another dtype
-        scales = {n: portable.momentum_scale.get(n) for n in names}
+        scales, old = portable.momentum_scale, dict(named_leaves(part.mu_scale))
         restored["mu_scale"] = with_leaves(
-            part.mu, lambda n, m: None if scales[n] is None else _placed(scales[n], m)
+            part.mu, lambda n, _: _placed(scales[n], old.get(n)) if n in scales else None
         )
     if part.correction is not None:  # of a parameter that was saved without: nothing is missing
         saved = portable.correction
