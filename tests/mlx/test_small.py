@@ -14,6 +14,7 @@ from lion_ports import ConfigError, LionConfig, StateError, load_state, referenc
 from lion_ports.conformance.bits import reals, same
 from lion_ports.mlx import Lion, export_state, import_state
 from lion_ports.mlx.state import from_numpy, to_numpy
+from lion_ports.mlx.storage import decode, encode, join, split
 
 LR = 2.0**-7 * 1.1
 SHAPES = [(), (0,), (1,), (127,), (128,), (129,), (2, 128), (3, 43), (2, 2, 65)]
@@ -134,6 +135,35 @@ def test_large_parameters(compiled):
     arrays = rng.standard_normal((4, 203, 101)).astype(ml_dtypes.bfloat16)
     grads = [{"w": g, "v": g.reshape(-1)[:-1]} for g in arrays]
     replay(grads[0], grads[1:], INT8 | {"correction_bits": 8}, compiled=compiled)
+
+
+def assert_bits(found, wanted):
+    for got, expected in zip(map(to_numpy, found), wanted, strict=True):
+        assert got.dtype == expected.dtype
+        assert got.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("made", [lambda f: f, mx.compile], ids=["eager", "compiled"])
+def test_floats_of_any_bits(made):
+    """NaN of all kinds, subnormal numbers, and blocks of the largest or the least alone."""
+    rng = np.random.Generator(np.random.Philox(14))
+    bits = rng.integers(0, 1 << 32, 4000, np.uint32)
+    bits[:128] = 0x7F7FFFFF - np.arange(128)
+    bits[128:256] = np.arange(128)
+    bits[256:384] |= 0x7F800000
+    whole, count = bits.view(np.float32), mx.array((1 << 32) + 77, mx.uint64)
+    x = from_numpy(whole)
+    codes, scales = reference.encode(whole, (1 << 32) + 77)
+    assert_bits(made(encode)(x, count), (codes, scales))
+    decoded = reference.decode(codes, scales)
+    assert_bits([made(decode)(from_numpy(codes), from_numpy(scales))], [decoded])
+    for width in (8, 16):
+        upper, missing = reference.split(whole, width, (1 << 32) + 77)
+        assert_bits(made(split)(x, width, count), (upper, missing))
+        other = rng.permutation(missing)  # and those of other parameters
+        for c in (missing, other):
+            joined = reference.join(upper, c)
+            assert_bits([made(join)(from_numpy(upper), from_numpy(c))], [joined])
 
 
 def test_float64_and_complex_parameters():
