@@ -74,6 +74,8 @@ def _setting(flag: str, metavar: str, text: str, **more: Any) -> Callable[[Comma
 @_setting("--lr", "X", "Peak learning rate.")
 @_setting("--betas", "B1 B2", "Lion: sign and momentum.", nargs=2)
 @_setting("--weight-decay", "X", "Decoupled, matrices only.")
+@_setting("--momentum-dtype", "float32|bfloat16|int8", "Of Lion's momentum [as --dtype].")
+@_setting("--correction-bits", "8|16", "Bits of a float32 kept beside a bfloat16 weight.")
 @_setting("--schedule", "cosine|linear|constant", "After the warm-up [cosine].")
 @_setting("--warmup", "N", "Updates before the peak.")
 @_setting("--clip", "X", "Largest gradient norm; 0: none [1].")

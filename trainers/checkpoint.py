@@ -17,7 +17,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from safetensors import SafetensorError, deserialize
@@ -25,16 +24,22 @@ from safetensors.numpy import save as to_safetensors
 
 from lion_ports.trainers.architecture import check_tensors
 from lion_ports.trainers.config import Natural, TrainConfig, load_saved
-from lion_ports.trainers.engine import ADAMW_PREFIXES, Tensors
+from lion_ports.trainers.engine import Tensors
 from lion_ports.trainers.errors import DataError
 from lion_ports.trainers.files import sync_folder, write_synced
+from lion_ports.trainers.slots import DTYPES, check_dtypes, check_state
 
 SCHEMA = 1
 COMPLETE = "COMPLETE"
 STATE = "state.json"
 PARAMETERS = "params.safetensors"
 
-_DTYPES = {"F32": np.float32, "BF16": ml_dtypes.bfloat16}
+_STORED = {
+    "F32": DTYPES["float32"],
+    "BF16": DTYPES["bfloat16"],
+    "I8": DTYPES["int8"],
+    "I16": DTYPES["int16"],
+}
 _FOLDER = re.compile(r"step-(\d{8,})")
 _BESIDE = ".tmp-"
 
@@ -172,9 +177,9 @@ def _load(path: Path) -> Checkpoint:
         from_safetensors(_verified(path, name, state.files[name])) for name in (PARAMETERS, moments)
     )
     shapes = config.architecture().shapes()
-    prefixes = ADAMW_PREFIXES if config.optimizer == "adamw" else ("",)
     check_tensors(parameters, shapes)
-    check_tensors(optimizer_state, {p + n: s for p in prefixes for n, s in shapes.items()})
+    check_dtypes(parameters, dict.fromkeys(shapes, DTYPES[config.dtype]))
+    check_state(optimizer_state, config.engine_settings())
     return Checkpoint(path, state, config, parameters, optimizer_state)
 
 
@@ -182,17 +187,17 @@ def from_safetensors(content: bytes) -> Tensors:
     """Name -> array; safetensors' own NumPy reader knows no bfloat16.
 
     Raises:
-        DataError: if it is none, or has another dtype than float32 and bfloat16.
+        DataError: if it is none, or has a dtype that no checkpoint has.
     """
     try:
         read = deserialize(content)  # type: ignore[no-untyped-call]
     except SafetensorError as error:
         raise DataError(f"it has tensors that cannot be read ({error})") from None
     for name, tensor in read:
-        if tensor["dtype"] not in _DTYPES:
+        if tensor["dtype"] not in _STORED:
             raise DataError(f"the tensor {name!r} has the dtype {tensor['dtype']}, unknown here")
     return {
-        name: np.frombuffer(tensor["data"], _DTYPES[tensor["dtype"]]).reshape(tensor["shape"])
+        name: np.frombuffer(tensor["data"], _STORED[tensor["dtype"]]).reshape(tensor["shape"])
         for name, tensor in read
     }
 

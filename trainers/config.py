@@ -27,6 +27,11 @@ FLOAT32_MAX = 3.4028234663852886e38
 LOWEST_TEMPERATURE = 1e-6
 
 
+def _whole(value: Any) -> Any:
+    """A number that was given as text, which a Literal takes for no number."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
 def _no_boolean(value: Any) -> Any:
     if isinstance(value, bool):
         raise PydanticCustomError("number", "Input should be a number")
@@ -67,6 +72,8 @@ class TrainConfig(BaseModel):
     lr: Real
     betas: tuple[Real, Real]
     weight_decay: Real
+    momentum_dtype: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
+    correction_bits: Annotated[Literal[0, 8, 16], BeforeValidator(_whole)] = 0
     steps: Count
     batch_size: Count
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
@@ -152,6 +159,26 @@ class TrainConfig(BaseModel):
             raise ValueError(f"betas = {betas} differ; signum is Lion with equal betas")
         return betas
 
+    @field_validator("momentum_dtype")
+    @classmethod
+    def _of_lion_alone(cls, dtype: str, info: ValidationInfo) -> str:
+        if dtype != "auto" and info.data.get("optimizer") == "adamw":
+            raise ValueError(
+                f"momentum_dtype = {dtype!r} is for lion and signum; adamw's moments have dtype"
+            )
+        return dtype
+
+    @field_validator("correction_bits")
+    @classmethod
+    def _of_bfloat16(cls, bits: int, info: ValidationInfo) -> int:
+        if bits and info.data.get("optimizer") == "adamw":
+            raise ValueError(f"correction_bits = {bits} is for lion and signum")
+        if bits and info.data.get("dtype") == "float32":
+            raise ValueError(
+                f"correction_bits = {bits} is for dtype = 'bfloat16'; float32 weights lack nothing"
+            )
+        return bits
+
     @field_validator("record_gradients")
     @classmethod
     def _of_lion(cls, count: int, info: ValidationInfo) -> int:
@@ -184,6 +211,8 @@ class TrainConfig(BaseModel):
             self.device,
             self.dtype,
             self.compile,
+            None if self.momentum_dtype == "auto" else self.momentum_dtype,
+            self.correction_bits or None,
         )
 
 

@@ -7,6 +7,7 @@ import lion_ports
 from lion_ports.trainers.config import TrainConfig
 from lion_ports.trainers.data import Text
 from lion_ports.trainers.engine import BACKENDS
+from lion_ports.trainers.slots import DTYPES, state_bytes
 
 
 def describe(config: TrainConfig, text: Text, init_sha256: str, device: str) -> list[str]:
@@ -31,6 +32,20 @@ def describe(config: TrainConfig, text: Text, init_sha256: str, device: str) -> 
         f"optimizer  {config.optimizer}: lr {config.lr:g}, betas {config.betas[0]:g} "
         f"{config.betas[1]:g}, weight decay {config.weight_decay:g}; warm-up {config.warmup}, "
         f"then {config.schedule}; clip {config.clip:g}",
+        *_storage(config),
+    ]
+
+
+def _storage(config: TrainConfig) -> list[str]:
+    """What is kept in other ways than ``dtype`` alone says, and what that takes."""
+    settings, count = config.engine_settings(), config.architecture().parameter_count()
+    if not settings.momentum_dtype and not settings.correction_bits:
+        return []
+    held = DTYPES[config.dtype].itemsize + state_bytes(settings) / count
+    correction = f", {config.correction_bits} correction bits" if config.correction_bits else ""
+    return [
+        f"storage    {config.dtype} weights{correction}, {settings.momentum_dtype or config.dtype} "
+        f"momentum: {held:.2f} bytes a parameter"
     ]
 
 

@@ -9,8 +9,8 @@ from lion_ports.trainers.config import TrainConfig
 from lion_ports.trainers.describe import describe
 from lion_ports.trainers.errors import TrainingNonFiniteError
 from lion_ports.trainers.progress import duration, peak_memory
+from lion_ports.trainers.slots import DTYPES, state_bytes
 
-_BYTES_PER_SCALAR = {"float32": 4, "bfloat16": 2}
 _TIMED = 3
 
 
@@ -30,8 +30,7 @@ def dry_run(config: TrainConfig, out: Path | None) -> int:
     for name, tensor in ready.parameters.items():
         print(f"           {name:36} {' x '.join(map(str, tensor.shape)):>12} {tensor.size:>12,}")
     count = config.architecture().parameter_count()
-    copies = 4 if config.optimizer == "adamw" else 3
-    held = copies * count * _BYTES_PER_SCALAR[config.dtype]
+    held = 2 * count * DTYPES[config.dtype].itemsize + state_bytes(config.engine_settings())
     print(f"memory     {held / 1e6:,.1f} MB for weights, gradients and optimizer state, ", end="")
     print("activations apart")
     seconds, losses = [], []

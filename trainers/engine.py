@@ -5,7 +5,7 @@ import importlib.util
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, Literal, NamedTuple, Protocol, cast
 
 from numpy.typing import NDArray
 
@@ -13,7 +13,7 @@ from lion_ports.trainers.architecture import Architecture
 from lion_ports.trainers.errors import BackendError
 
 Tensors = dict[str, NDArray[Any]]
-"""Canonical name -> array (float32, or bfloat16 of ml_dtypes)."""
+"""Canonical name -> array: float32, or bfloat16 of ml_dtypes; in a state int8 and int16 too."""
 
 
 class StepResult(NamedTuple):
@@ -42,8 +42,10 @@ class EngineSettings:
         weight_decay: for matrices only.
         clip: largest global gradient norm; 0 clips nothing.
         device: ``"auto"``, ``"cpu"``, ``"gpu"``, ``"mps"`` or ``"tpu"``.
-        dtype: of parameters and momentum, ``"float32"`` or ``"bfloat16"``.
+        dtype: of parameters and moments, ``"float32"`` or ``"bfloat16"``.
         compile: let the framework compile the step.
+        momentum_dtype: of Lion's momentum, if another: ``"float32"``, ``"bfloat16"``, ``"int8"``.
+        correction_bits: 8 or 16, kept beside each bfloat16 parameter (L-032).
     """
 
     architecture: Architecture
@@ -54,6 +56,8 @@ class EngineSettings:
     device: str = "auto"
     dtype: str = "float32"
     compile: bool = True
+    momentum_dtype: Literal["float32", "bfloat16", "int8"] | None = None
+    correction_bits: Literal[8, 16] | None = None
 
 
 class Engine(Protocol):
@@ -82,14 +86,11 @@ class Engine(Protocol):
         """A copy of the weights."""
 
     def optimizer_state(self) -> Tensors:
-        """A copy: Lion's momentum under canonical names, AdamW's two under a prefix each."""
+        """A copy: Lion's momentum under canonical names, all else under a prefix and these."""
 
     def load(self, parameters: Tensors, optimizer_state: Tensors, updates: int) -> None:
-        """Put weights, optimizer state and AdamW's count of updates in place."""
+        """Put weights, optimizer state and the count of updates in place."""
 
-
-ADAMW_PREFIXES = ("exp_avg.", "exp_avg_sq.")
-"""AdamW's first and second moment are stored under these and the canonical name."""
 
 ADAMW_EPSILON = 1e-8
 

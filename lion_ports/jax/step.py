@@ -117,7 +117,7 @@ def _updated(
     new, new_m = form.update(whole, g, old, scalars, zero, rule, moves)
     new_x, correction = store_parameter(new, x, correction, count, zero, moves)
     new_m = form.ordered(new_m, new_x, zero)
-    return new_x, *store_momentum(new_m, m, scale, count, zero, moves), correction
+    return new_x, *store_momentum(new_m, m, scale, count, moves), correction
 
 
 def _in_lists(state: LionState, flat: Parameters, config: LionConfig) -> LionState:

@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax import Array, lax
 
-from lion_ports.jax.arithmetic import after, chosen, hidden
+from lion_ports.jax.arithmetic import after, chosen
 
 BLOCK = 128
 """Elements that share a scale."""
@@ -41,20 +41,19 @@ def dither(count: Array, shape: tuple[int, ...]) -> Array:
     return h ^ (h >> 15)
 
 
-def encode(m: Array, count: Array, zero: Array) -> tuple[Array, Array]:
+def encode(m: Array, count: Array) -> tuple[Array, Array]:
     """A momentum as codes and scales (L-031).
 
     Args:
         m: float32, any shape.
         count: updates done before the one that made ``m``.
-        zero: from :func:`lion_ports.jax.arithmetic.opaque_zero`.
 
     Returns:
         int8 codes in the shape of ``m``, and one bfloat16 scale, a power of two, for every
         ``BLOCK`` elements of it in row-major order.
 
     >>> m = jnp.array([1.5, -0.75, 1e-9, 0, jnp.nan], jnp.float32)
-    >>> codes, scales = encode(m, jnp.array(0), jnp.array(0))
+    >>> codes, scales = encode(m, jnp.array(0))
     >>> codes.tolist(), scales.tolist()
     ([124, -116, 1, 0, -128], [1.0])
     """
@@ -62,7 +61,7 @@ def encode(m: Array, count: Array, zero: Array) -> tuple[Array, Array]:
     bits = whole & _MAGNITUDE
     finite = bits < _INFINITY
     largest = _in_blocks(jnp.where(finite, bits, 0))
-    largest = lax.platform_dependent(largest, zero, cpu=_largest_fused, default=_largest)
+    largest = lax.platform_dependent(largest, cpu=_largest_fused, default=_largest)
     # A step above the largest, so that it may be rounded up.
     scales = jnp.clip((largest + _STEP) >> 23, _LEAST, _LARGEST).astype(jnp.uint16) << 7
     scales = lax.bitcast_convert_type(scales, jnp.bfloat16).reshape(-1)
@@ -164,12 +163,12 @@ def store_parameter(
 
 
 def store_momentum(
-    new: Array, m: Array, scale: Array | None, count: Array, zero: Array, moves: Any
+    new: Array, m: Array, scale: Array | None, count: Array, moves: Any
 ) -> tuple[Array, Array | None]:
     """A new momentum, and its scales if it has them; then the old ones where it stays."""
     if scale is None:
         return new, None
-    codes, scales = encode(new, count, zero)
+    codes, scales = encode(new, count)
     return chosen(moves, codes, m), chosen(moves, scales, scale)
 
 
@@ -181,16 +180,14 @@ def _in_blocks(array: Array) -> Array:
     return array.reshape(shape)
 
 
-def _largest(blocks: Array, zero: Array) -> Array:
-    del zero
+def _largest(blocks: Array) -> Array:
     return jnp.max(blocks, -1)
 
 
-def _largest_fused(blocks: Array, zero: Array) -> Array:
-    """In two steps, the one hidden from the other: XLA on the CPU computes the largest of a few
-    together with them, and would write down an array of many."""
-    few = jnp.max(blocks.reshape(*blocks.shape[:-1], 8, BLOCK // 8), -1)
-    return jnp.max(hidden(few, zero), -1)
+def _largest_fused(blocks: Array) -> Array:
+    """In two steps: XLA on the CPU computes a few together with their largest, and would write down
+    an array of many."""
+    return jnp.max(jnp.max(blocks.reshape(*blocks.shape[:-1], 8, BLOCK // 8), -1), -1)
 
 
 def _spread(scales: Array, shape: tuple[int, ...]) -> Array:

@@ -17,13 +17,13 @@ from lion_ports.jax import fused_lion
 from lion_ports.trainers.architecture import check_tensors, decays
 from lion_ports.trainers.engine import (
     ADAMW_EPSILON,
-    ADAMW_PREFIXES,
     EngineSettings,
     StepResult,
     Tensors,
 )
 from lion_ports.trainers.errors import UsageError
 from lion_ports.trainers.jax.model import Transformer, loss
+from lion_ports.trainers.slots import ADAMW_PREFIXES, CORRECTION, MOMENTUM, SCALE, loaded, slots
 
 
 def build(settings: EngineSettings, parameters: Tensors) -> "JaxEngine":
@@ -48,7 +48,7 @@ class JaxEngine:
         self._loss = jit(loss)
         self._logits = jit(Transformer.__call__)
         self._gradients = jit(jax.grad(loss))
-        self._model: Any = self._tree(parameters)
+        self._model: Any = self._weights(parameters)
         self._state: Any = self._init(self._model)
 
     def train_step(self, tokens: NDArray[Any], lr: float, record: bool = False) -> StepResult:
@@ -75,36 +75,39 @@ class JaxEngine:
         return named(self._model)
 
     def optimizer_state(self) -> Tensors:
-        if self._settings.optimizer != "adamw":
-            return named(self._state.mu)
-        first, second = ADAMW_PREFIXES
-        adam = self._state[0]
-        return {first + n: t for n, t in named(adam.mu).items()} | {
-            second + n: t for n, t in named(adam.nu).items()
+        state = self._state[0] if self._settings.optimizer == "adamw" else self._state
+        return {
+            prefix + name: tensor
+            for prefix in slots(self._settings)
+            for name, tensor in named(getattr(state, _FIELDS[prefix])).items()
         }
 
     def load(self, parameters: Tensors, optimizer_state: Tensors, updates: int) -> None:
-        self._model = self._tree(parameters)
-        state = self._init(self._model)
-        if updates > 0:
-            count = jnp.asarray(updates, jnp.int32)
-            if self._settings.optimizer == "adamw":
-                first, second = (
-                    {n: optimizer_state[p + n] for n in self._shapes} for p in ADAMW_PREFIXES
-                )
-                adam = state[0]._replace(count=count, mu=self._tree(first), nu=self._tree(second))
-                state = (adam, *state[1:])
-            else:
-                state = state._replace(count=count, mu=self._tree(optimizer_state))
-        self._state = state
+        self._model = self._weights(parameters)
+        self._state = self._init(self._model)
+        if updates == 0:
+            return
+        kept = {
+            _FIELDS[prefix]: self._tree(named)
+            for prefix, named in loaded(optimizer_state, self._settings).items()
+        }
+        kept["count"] = jnp.asarray(updates, jnp.int32)
+        if self._settings.optimizer == "adamw":
+            adam, *rest = self._state
+            self._state = (adam._replace(**kept), *rest)
+        else:
+            self._state = self._state._replace(**kept)
+
+    def _weights(self, parameters: Tensors) -> Any:
+        check_tensors(parameters, self._shapes)
+        dtype = jnp.dtype(self._settings.dtype)
+        return self._tree({name: tensor.astype(dtype) for name, tensor in parameters.items()})
 
     def _tree(self, tensors: Tensors) -> Any:
         """The arrays in the shape of the model, in buffers of their own (they are donated)."""
-        check_tensors(tensors, self._shapes)
-        dtype = jnp.dtype(self._settings.dtype)
         return jax.tree_util.tree_map_with_path(
             lambda path, _: jax.device_put(
-                jnp.array(tensors[_name(path)], dtype, copy=True), self._jax_device
+                jnp.array(tensors[_name(path)], copy=True), self._jax_device
             ),
             self._template,
         )
@@ -151,7 +154,14 @@ def _optimizer(settings: EngineSettings) -> tuple[Callable[..., Any], ...]:
 
     b1, b2 = settings.betas
     if settings.optimizer != "adamw":
-        lion = fused_lion(b1=b1, b2=b2, weight_decay=settings.weight_decay, mask=mask)
+        lion = fused_lion(
+            b1=b1,
+            b2=b2,
+            mu_dtype=settings.momentum_dtype,
+            weight_decay=settings.weight_decay,
+            mask=mask,
+            correction_bits=settings.correction_bits,
+        )
         return lion.init, lambda p, g, state, lr: lion.step(p, g, state, lr=lr)
 
     # At a learning rate of 1 the transformation returns the step itself, to be scaled by lr.
@@ -202,3 +212,8 @@ def _leaves(tree: Any) -> list[tuple[str, Any]]:
 
 def _name(path: tuple[Any, ...]) -> str:
     return ".".join(str(getattr(key, "name", getattr(key, "idx", None))) for key in path)
+
+
+_FIELDS = {MOMENTUM: "mu", SCALE: "mu_scale", CORRECTION: "correction"} | dict(
+    zip(ADAMW_PREFIXES, ("mu", "nu"), strict=True)
+)

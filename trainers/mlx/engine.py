@@ -16,7 +16,6 @@ from lion_ports.mlx import Lion
 from lion_ports.trainers.architecture import check_tensors, decays
 from lion_ports.trainers.engine import (
     ADAMW_EPSILON,
-    ADAMW_PREFIXES,
     EngineSettings,
     StepResult,
     Tensors,
@@ -24,6 +23,7 @@ from lion_ports.trainers.engine import (
 from lion_ports.trainers.errors import UsageError
 from lion_ports.trainers.mlx import blas
 from lion_ports.trainers.mlx.model import Transformer, loss
+from lion_ports.trainers.slots import ADAMW_PREFIXES, CORRECTION, MOMENTUM, SCALE, loaded, slots
 
 
 def build(settings: EngineSettings, parameters: Tensors) -> "MlxEngine":
@@ -71,11 +71,11 @@ class MlxEngine:
         return named(self._model.parameters())
 
     def optimizer_state(self) -> Tensors:
-        if self._settings.optimizer != "adamw":
-            return self._moment("m")
-        first, second = ADAMW_PREFIXES
-        return {first + n: t for n, t in self._moment("m").items()} | {
-            second + n: t for n, t in self._moment("v").items()
+        state = flat(self._optimizer.state)
+        return {
+            prefix + name: to_numpy(state[f"{name}.{_KEYS[prefix]}"])
+            for prefix, named in slots(self._settings).items()
+            for name in named
         }
 
     def load(self, parameters: Tensors, optimizer_state: Tensors, updates: int) -> None:
@@ -83,24 +83,18 @@ class MlxEngine:
         self._fresh_optimizer()
         if updates == 0:
             return
-        state = flat(self._optimizer.state)
-        adamw = self._settings.optimizer == "adamw"
-        first, second = ADAMW_PREFIXES if adamw else ("", "")
-        for name in self._shapes:
-            state[f"{name}.m"] = to_array(optimizer_state[first + name], state[f"{name}.m"])
-            if adamw:
-                state[f"{name}.v"] = to_array(optimizer_state[second + name], state[f"{name}.v"])
-        state["step"] = mx.array(updates, state["step"].dtype)
+        state = {
+            f"{name}.{_KEYS[prefix]}": mx.array(tensor)
+            for prefix, named in loaded(optimizer_state, self._settings).items()
+            for name, tensor in named.items()
+        }
+        state["step"] = mx.array(updates, self._optimizer.state["step"].dtype)
         _assign(self._optimizer.state, state)
-
-    def _moment(self, key: str) -> Tensors:
-        state = flat(self._optimizer.state)
-        return {name: to_numpy(state[f"{name}.{key}"]) for name in self._shapes}
 
     def _put(self, parameters: Tensors) -> None:
         check_tensors(parameters, self._shapes)
         dtype = getattr(mx, self._settings.dtype)
-        arrays = [(n, to_array(t, None).astype(dtype)) for n, t in parameters.items()]
+        arrays = [(n, mx.array(t).astype(dtype)) for n, t in parameters.items()]
         self._model.update(tree_unflatten(arrays))
         mx.eval(self._model.parameters())
 
@@ -174,6 +168,8 @@ def _optimizer(settings: EngineSettings) -> optimizers.Optimizer:
         0.0,
         betas=settings.betas,
         weight_decay=settings.weight_decay,
+        momentum_dtype=settings.momentum_dtype,
+        correction_bits=settings.correction_bits,
         mask=lambda _, parameter: decays(tuple(parameter.shape)),
     )
 
@@ -216,14 +212,13 @@ def flat(tree: Any) -> dict[str, mx.array]:
     return dict(leaves)
 
 
-def to_array(array: NDArray[Any], like: mx.array | None) -> mx.array:
-    """A copy of ``array``, with the dtype of ``like`` if one is given."""
-    result = mx.array(array)
-    return result if like is None else result.astype(like.dtype)
-
-
 def to_numpy(array: mx.array) -> NDArray[Any]:
     """A copy of ``array``; bfloat16 stays bfloat16."""
     if array.dtype == mx.bfloat16:
         return np.array(array.view(mx.uint16)).view(ml_dtypes.bfloat16)
     return np.array(array)
+
+
+_KEYS = {MOMENTUM: "m", SCALE: "m_scale", CORRECTION: "correction"} | dict(
+    zip(ADAMW_PREFIXES, ("m", "v"), strict=True)
+)

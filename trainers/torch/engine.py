@@ -11,12 +11,20 @@ from lion_ports.torch import Lion
 from lion_ports.trainers.architecture import check_tensors, decays
 from lion_ports.trainers.engine import (
     ADAMW_EPSILON,
-    ADAMW_PREFIXES,
     EngineSettings,
     StepResult,
     Tensors,
 )
 from lion_ports.trainers.errors import UsageError
+from lion_ports.trainers.slots import (
+    ADAMW_PREFIXES,
+    CORRECTION,
+    MOMENTUM,
+    SCALE,
+    fresh,
+    loaded,
+    slots,
+)
 from lion_ports.trainers.torch.model import Transformer, loss
 
 
@@ -85,17 +93,13 @@ class TorchEngine:
 
     def optimizer_state(self) -> Tensors:
         # state is a defaultdict: an entry made by looking would be taken for an update done.
-        def moment(key: str) -> Tensors:
-            return {
-                name: to_numpy(self._optimizer.state.get(p, {}).get(key, torch.zeros_like(p)))
-                for name, p in self._named.items()
-            }
-
-        if self._settings.optimizer != "adamw":
-            return moment("exp_avg")
-        first, second = ADAMW_PREFIXES
-        return {first + n: t for n, t in moment("exp_avg").items()} | {
-            second + n: t for n, t in moment("exp_avg_sq").items()
+        state = self._optimizer.state
+        if not state:
+            return fresh(self._settings)
+        return {
+            prefix + name: to_numpy(state[self._named[name]][_KEYS[prefix]])
+            for prefix, named in slots(self._settings).items()
+            for name in named
         }
 
     def load(self, parameters: Tensors, optimizer_state: Tensors, updates: int) -> None:
@@ -103,21 +107,23 @@ class TorchEngine:
         self._optimizer = self._fresh_optimizer()
         if updates == 0:
             return
-        for name, p in self._named.items():
-            state = self._optimizer.state[p]
-            if self._settings.optimizer == "adamw":
-                first, second = ADAMW_PREFIXES
+        for prefix, named in loaded(optimizer_state, self._settings).items():
+            for name, tensor in named.items():
+                state = self._optimizer.state[self._named[name]]
+                state[_KEYS[prefix]] = to_tensor(tensor).to(self._torch_device)
+        # Each counts in its own place.
+        if self._settings.optimizer == "adamw":
+            for state in self._optimizer.state.values():
                 state["step"] = torch.tensor(float(updates))
-                state["exp_avg"] = to_tensor(optimizer_state[first + name], p)
-                state["exp_avg_sq"] = to_tensor(optimizer_state[second + name], p)
-            else:
-                state["exp_avg"] = to_tensor(optimizer_state[name], p)
+        else:
+            for group in self._optimizer.param_groups:
+                group["count"].fill_(updates)
 
     def _put(self, parameters: Tensors) -> None:
         check_tensors(parameters, self._shapes)
         with torch.no_grad():
             for name, p in self._named.items():
-                p.copy_(to_tensor(parameters[name], p))
+                p.copy_(to_tensor(parameters[name]))
 
     def _fresh_optimizer(self) -> torch.optim.Optimizer:
         groups: list[dict[str, Any]] = [
@@ -138,7 +144,14 @@ class TorchEngine:
                 weight_decay=settings.weight_decay,
                 foreach=False,
             )
-        return Lion(groups, lr=self._lr, betas=settings.betas, weight_decay=settings.weight_decay)
+        return Lion(
+            groups,
+            lr=self._lr,
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+            momentum_dtype=settings.momentum_dtype,
+            **({'correction_bits': settings.correction_bits} if settings.correction_bits else {}),
+        )
 
     def _tokens(self, tokens: NDArray[Any]) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(tokens, np.int32)).to(self._torch_device)
@@ -162,13 +175,11 @@ def pick_device(name: str) -> torch.device:
     return torch.device(found[name])
 
 
-def to_tensor(array: NDArray[Any], like: torch.Tensor) -> torch.Tensor:
-    """A copy of ``array`` with the dtype and on the device of ``like``."""
+def to_tensor(array: NDArray[Any]) -> torch.Tensor:
+    """A copy of ``array``; bfloat16 stays bfloat16."""
     if array.dtype == ml_dtypes.bfloat16:
-        tensor = torch.from_numpy(array.view(np.int16).copy()).view(torch.bfloat16)
-    else:
-        tensor = torch.from_numpy(array.copy())
-    return tensor.to(dtype=like.dtype, device=like.device)
+        return torch.from_numpy(array.view(np.int16).copy()).view(torch.bfloat16)
+    return torch.from_numpy(array.copy())
 
 
 def to_numpy(tensor: torch.Tensor) -> NDArray[Any]:
@@ -180,3 +191,7 @@ def to_numpy(tensor: torch.Tensor) -> NDArray[Any]:
 
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+_KEYS = {MOMENTUM: "exp_avg", SCALE: "exp_avg_scale", CORRECTION: "correction"} | dict(
+    zip(ADAMW_PREFIXES, ("exp_avg", "exp_avg_sq"), strict=True)
+)
