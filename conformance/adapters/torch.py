@@ -18,6 +18,7 @@ from lion_ports.conformance.trial import Group
 from lion_ports.state import PortableState
 from lion_ports.torch import export_state, import_state
 from lion_ports.torch.arithmetic import compute_dtype
+from lion_ports.torch.storage import decode
 
 _MOMENTUM_KEYS = ("exp_avg", "momentum", "momentum_buffer", "m")
 
@@ -136,7 +137,7 @@ class Torch:
             same = {k: v for k, v in state.items() if isinstance(v, Tensor) and v.shape == p.shape}
             keys = [k for k in _MOMENTUM_KEYS if k in same] or list(same)
             if keys:
-                found[name] = _array(same[keys[0]])
+                found[name] = _array(_decoded(same[keys[0]], state))
             elif state:
                 return None
             else:
@@ -159,7 +160,8 @@ class Torch:
         dtype = _array(p).dtype
         if asked is None or p.is_complex():
             return dtype
-        return ml_dtypes.bfloat16 if asked == "bfloat16" else np.dtype(asked)
+        wide = "float32" if asked == "int8" else asked  # codes are shown decoded
+        return ml_dtypes.bfloat16 if asked == "bfloat16" else np.dtype(wide)
 
     def save(self) -> Any:
         """Parameters and ``state_dict``, the latter through a file and ``weights_only``."""
@@ -193,6 +195,12 @@ def _tensor(array: NDArray[Any], device: str) -> Tensor:
     if array.dtype == ml_dtypes.bfloat16:
         return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16).to(device)
     return torch.from_numpy(array).to(device)
+
+
+def _decoded(m: Tensor, state: Mapping[str, Any]) -> Tensor:
+    """What the codes of an int8 momentum stand for (L-031); any other as it is."""
+    scales = state.get("exp_avg_scale")
+    return decode(m, scales) if m.dtype == torch.int8 and scales is not None else m
 
 
 def _array(tensor: Tensor) -> NDArray[Any]:

@@ -82,3 +82,11 @@ def scalar(value: float | Tensor, like: Tensor) -> Tensor:
     if isinstance(value, Tensor):
         return value.to(device=like.device, dtype=like.dtype)
     return torch.full((), value, dtype=like.dtype, device=like.device)
+
+
+def divided(a: float | Tensor, b: float | Tensor, dtype: torch.dtype) -> Tensor:
+    """``a / b``, both rounded to a dtype and divided in it, on the device where one of them is."""
+    devices = [n.device for n in (a, b) if isinstance(n, Tensor) and not n.is_cpu]
+    # On one device: by a number of the CPU, torch would not divide, but multiply by its reciprocal.
+    like = torch.empty((), dtype=dtype, device=devices[0] if devices else "cpu")
+    return scalar(a, like) / scalar(b, like)

@@ -18,10 +18,10 @@ def share(groups: Groups, config: LionConfig) -> None:
     counts = {name: int(first.get(name, 0)) for name in _COUNTERS}
     scale = float(first.get("loss_scale", LOSS_SCALE_INITIAL)) if config.dynamic else None
     for group in groups:
-        group.update({name: torch.tensor(count) for name, count in counts.items()})
+        group.update({name: torch.tensor(count, device="cpu") for name, count in counts.items()})
         group.pop("loss_scale", None)  # a state may have one where it was dynamic
         if scale is not None:
-            group["loss_scale"] = torch.tensor(scale)
+            group["loss_scale"] = torch.tensor(scale, device="cpu")
 
 
 def refuse_window(micro: int, config: LionConfig) -> None:

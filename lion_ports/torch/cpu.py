@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lion_ports.config import Rule, Scalars
 from lion_ports.torch.arithmetic import compute_dtype
-from lion_ports.torch.jobs import Update
+from lion_ports.torch.jobs import Update, alike
 from lion_ports.torch.threads import in_blocks
 
 # The NumPy dtypes that a kernel knows these by; those of 16 bits stand for their bits.
@@ -41,10 +41,7 @@ def takes(x: Tensor, g: Tensor, m: Tensor, rule: Rule) -> bool:
     for t in (x, g, m):
         if not (t.is_cpu and t.dtype in _KINDS and type(t) in _PLAIN) or t.is_neg():
             return False
-    flat = x.is_contiguous() and g.is_contiguous() and m.is_contiguous()
-    if not flat and not (x.stride() == g.stride() == m.stride() and _is_dense(x)):
-        return False
-    return rule.nonlinearity in ("sign", "clip") and _kernel() is not None
+    return rule.nonlinearity in ("sign", "clip") and alike(x, g, m) and _kernel() is not None
 
 
 def lion_updates_(
@@ -103,12 +100,6 @@ def _options(compute: Any, scalars: Scalars, rule: Rule, maximize: bool) -> tupl
         if scalars.lr_peak is not None:
             numbers[5] = numbers[5] / compute(float(scalars.lr_peak))
     return (*numbers, maximize, rule.cautious_decay)
-
-
-def _is_dense(t: Tensor) -> bool:
-    """Whether the elements lie in memory without gaps, in whatever order."""
-    order = sorted(range(t.ndim), key=t.stride, reverse=True)
-    return t.permute(order).is_contiguous()
 
 
 @cache

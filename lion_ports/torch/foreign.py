@@ -8,7 +8,7 @@ import torch
 from lion_ports.errors import StateError
 
 # A Lion keeps its momentum, some a count of steps, and ours what options need.
-_SLOTS = {"exp_avg", "step", "average", "grad_sum", "seen"}
+_SLOTS = {"exp_avg", "exp_avg_scale", "correction", "step", "average", "grad_sum", "seen"}
 _ADVICE = (
     "begin with a fresh Lion, for which lion_ports.from_adamw makes lr and weight_decay of AdamW's"
 )

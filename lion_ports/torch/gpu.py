@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from lion_ports.config import LION, Rule, Scalars
-from lion_ports.torch.arithmetic import compute_dtype, scalar
+from lion_ports.torch.arithmetic import compute_dtype, divided
 from lion_ports.torch.gpu_table import on_device, table_of
-from lion_ports.torch.jobs import Update
+from lion_ports.torch.jobs import Update, alike
 
 _DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 _PLAIN = (Tensor, torch.nn.Parameter)  # other classes may not have memory of their own
@@ -36,7 +36,7 @@ def takes(x: Tensor, g: Tensor, m: Tensor, rule: Rule = LION) -> bool:
     for t in (x, g, m):
         if t.dtype not in _DTYPES or type(t) not in _PLAIN or t.is_neg():
             return False
-    return rule.nonlinearity in ("sign", "clip") and _alike(x, g, m) and _compiles(x.device)
+    return rule.nonlinearity in ("sign", "clip") and alike(x, g, m) and _compiles(x.device)
 
 
 def lion_updates_(
@@ -97,7 +97,8 @@ def _numbers(
 ) -> tuple[float | Tensor, ...]:
     """What the kernel takes as its ``scalars``: tensors of the device as they are."""
     b1, b2 = scalars.b1, scalars.b2
-    wd = scalars.wd if scalars.lr_peak is None else _quotient(scalars, compute_dtype(dtype))
+    wd, peak = scalars.wd, scalars.lr_peak
+    wd = wd if peak is None else divided(wd, peak, compute_dtype(dtype))
     numbers = [
         number if isinstance(number, Tensor) and not number.is_cpu else float(number)
         for number in (scalars.lr, b1, 1 - b1, b2, 1 - b2, wd, rule.steepness, rule.cautious_cap)
@@ -108,23 +109,6 @@ def _numbers(
         pairs = zip(numbers, copies, strict=True)
         numbers = [given if isinstance(given, Tensor) else copy for given, copy in pairs]
     return tuple(n.to(device) if isinstance(n, Tensor) else n for n in numbers)
-
-
-def _quotient(scalars: Scalars, dtype: torch.dtype) -> Tensor:
-    """``wd / lr_peak``, divided in the compute dtype (L-017)."""
-    both = (scalars.wd, scalars.lr_peak)
-    devices = [n.device for n in both if isinstance(n, Tensor) and not n.is_cpu]
-    # On one device: by a number of the CPU, torch would not divide, but multiply by its reciprocal.
-    like = torch.empty((), dtype=dtype, device=devices[0] if devices else "cpu")
-    return scalar(scalars.wd, like) / scalar(scalars.lr_peak, like)
-
-
-def _alike(x: Tensor, g: Tensor, m: Tensor) -> bool:
-    """Whether element i in memory is the same element of all three, and there are no gaps."""
-    if x.is_contiguous() and g.is_contiguous() and m.is_contiguous():
-        return True
-    order = sorted(range(x.ndim), key=x.stride, reverse=True)
-    return x.stride() == g.stride() == m.stride() and x.permute(order).is_contiguous()
 
 
 @cache

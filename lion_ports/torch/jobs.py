@@ -7,14 +7,18 @@ from torch import Tensor
 
 from lion_ports.config import LionConfig, Rule, Scalars
 from lion_ports.torch.arithmetic import compute_dtype
-from lion_ports.torch.sharding import is_dtensor, local
+from lion_ports.torch.sharding import is_dtensor, local, refuse_sharded
+from lion_ports.torch.storage import CORRECTIONS, zero_scales
 
 Group = dict[str, Any]
 Slots = dict[str, Any]
 
 
 class Settings(NamedTuple):
-    """The settings of a group in one step; what belongs to an option that is off is None."""
+    """The settings of a group in one step, and its count of updates before that.
+
+    What belongs to an option that is off is None.
+    """
 
     scalars: Scalars
     rule: Rule
@@ -24,6 +28,7 @@ class Settings(NamedTuple):
     clipnorm: float | None
     ema_decay: float | None
     overwrite: bool
+    count: Tensor
 
     @property
     def as_given(self) -> bool:
@@ -41,6 +46,13 @@ class Job(NamedTuple):
     grad_sum: Tensor | None
     average: Tensor | None
     settings: Settings
+    scale: Tensor | None = None
+    correction: Tensor | None = None
+
+    @property
+    def small(self) -> bool:
+        """Whether momentum or parameter has to be loaded first, and stored again (L-031, L-032)."""
+        return self.scale is not None or self.correction is not None
 
 
 class Update(NamedTuple):
@@ -49,6 +61,19 @@ class Update(NamedTuple):
     x: Tensor
     g: Tensor
     m: Tensor
+
+
+def alike(x: Tensor, g: Tensor, m: Tensor) -> bool:
+    """Whether element i in memory is the same element of all three, and there are no gaps.
+
+    >>> x = torch.ones(2, 3)
+    >>> alike(x, x, x), alike(x.T, x.T, x.T), alike(x, torch.ones(3, 2).T, x)
+    (True, True, False)
+    """
+    if x.is_contiguous() and g.is_contiguous() and m.is_contiguous():
+        return True
+    order = sorted(range(x.ndim), key=x.stride, reverse=True)
+    return x.stride() == g.stride() == m.stride() and x.permute(order).is_contiguous()
 
 
 def settings_of(group: Group, unscale: float | Tensor | None, *, as_tensors: bool) -> Settings:
@@ -74,6 +99,7 @@ def settings_of(group: Group, unscale: float | Tensor | None, *, as_tensors: boo
         group["clipnorm"],
         group["ema_decay"],
         every is not None and (int(group["count"]) + 1) % every == 0,
+        group["count"].clone(),  # it goes on before the update is made
     )
 
 
@@ -82,7 +108,8 @@ def job_of(p: Tensor, slots: Slots, settings: Settings) -> Job:
     m, grad_sum = slots["exp_avg"], slots.get("grad_sum")
     average = None if settings.ema_decay is None else slots["average"]
     if not is_dtensor(p):
-        return Job(p, p, p.grad, m, grad_sum, average, settings)
+        small = slots.get("exp_avg_scale"), slots.get("correction")
+        return Job(p, p, p.grad, m, grad_sum, average, settings, *small)
     parts = (None if t is None else local(t, p) for t in (p.grad, grad_sum, average))
     g, grad_sum, average = parts
     return Job(p, local(p), g, local(m), grad_sum, average, settings)
@@ -92,14 +119,23 @@ def init_slots(p: Tensor, slots: Slots, group: Group, config: LionConfig) -> Non
     """Put in what a parameter needs beside it and does not have (L-002, L-016, L-025, L-029).
 
     Made from the parameter; what is complex stays complex.
+
+    Raises:
+        ConfigError: small state (L-031, L-032) of a DTensor.
     """
+    refuse_sharded(p, group)
     if "exp_avg" not in slots:
         asked = None if p.is_complex() else group["momentum_dtype"]
         dtype = p.dtype if asked is None else getattr(torch, asked)
         slots["exp_avg"] = torch.zeros_like(p, dtype=dtype)
+        if dtype == torch.int8:
+            slots["exp_avg_scale"] = zero_scales(p)
+    bits = group["correction_bits"]
+    if bits and p.dtype == torch.bfloat16 and "correction" not in slots:
+        slots["correction"] = torch.zeros_like(p, dtype=CORRECTIONS[bits])
     if config.gradient_accumulation_steps > 1 and "seen" not in slots:
         slots["grad_sum"] = torch.zeros_like(p, dtype=_wide(p))
-        slots["seen"] = torch.tensor(0)
+        slots["seen"] = torch.tensor(0, device="cpu")
     if group["ema_decay"] is not None and "average" not in slots:
         slots["average"] = p.detach().to(_wide(p), copy=True)
 
@@ -110,4 +146,6 @@ def _wide(p: Tensor) -> torch.dtype:
 
 def _tensor(number: Any) -> Tensor:
     """A scalar in float64, to be rounded to the compute dtype (L-006)."""
-    return number if isinstance(number, Tensor) else torch.tensor(number, dtype=torch.float64)
+    if isinstance(number, Tensor):
+        return number
+    return torch.tensor(number, dtype=torch.float64, device="cpu")

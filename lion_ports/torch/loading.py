@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lion_ports.config import LionConfig
@@ -12,6 +13,7 @@ from lion_ports.torch import counters
 from lion_ports.torch.foreign import refuse_foreign_state
 from lion_ports.torch.groups import Watch, complete_loaded
 from lion_ports.torch.jobs import Group, Slots
+from lion_ports.torch.storage import scale_count
 
 # What only belongs to gradient accumulation (L-025).
 _SUMS = ("grad_sum", "seen")
@@ -54,16 +56,38 @@ def to_load(
 
 
 def _refuse_shapes(state: Mapping[Any, Slots], saved: list[Group], groups: list[Group]) -> None:
-    """Raise a StateError if a momentum has not the shape of its parameter (L-002)."""
+    """Raise a StateError if what was saved has not the shape that its parameter needs (L-002)."""
     ids = chain.from_iterable(group["params"] for group in saved)
     params = chain.from_iterable(group["params"] for group in groups)
     for saved_id, p in zip(ids, params, strict=False):  # torch says where numbers differ
-        m = state.get(saved_id, {}).get("exp_avg")
-        if isinstance(m, Tensor) and m.shape != p.shape:
-            raise StateError(
-                f"the momentum of parameter {saved_id} was saved with shape {tuple(m.shape)}, and "
-                f"the parameter has {tuple(p.shape)}; load the state of this model"
-            )
+        slots = state.get(saved_id, {})
+        m = slots.get("exp_avg")
+        for name, kept in (("momentum", m), ("correction", slots.get("correction"))):
+            if isinstance(kept, Tensor) and kept.shape != p.shape:
+                raise StateError(
+                    f"the {name} of parameter {saved_id} was saved with shape "
+                    f"{tuple(kept.shape)}, and the parameter has {tuple(p.shape)}; load the state "
+                    "of this model"
+                )
+        _refuse_small(saved_id, slots, p)
+
+
+def _refuse_small(saved_id: Any, slots: Slots, p: Tensor) -> None:
+    """Raise a StateError if codes have no scales, or a correction the wrong parameter."""
+    m, scale, correction = (slots.get(n) for n in ("exp_avg", "exp_avg_scale", "correction"))
+    small = isinstance(m, Tensor) and m.dtype == torch.int8
+    due = (scale_count(p.numel()),) if small else None
+    found = None if scale is None else tuple(scale.shape)
+    if found != due:
+        raise StateError(
+            f"parameter {saved_id} was saved with {found or 'no'} scales of its momentum, and "
+            f"{due or 'none'} are needed; load a whole state"
+        )
+    if correction is not None and p.dtype != torch.bfloat16:
+        raise StateError(
+            f"parameter {saved_id} was saved with a correction, and is {p.dtype}; convert the "
+            "model to bfloat16"
+        )
 
 
 def restore_dtypes(

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch._compile import _disable_dynamo
 
 from lion_ports.config import (
+    CorrectionBits,
     Decay,
     LionConfig,
     LossScale,
@@ -21,11 +22,12 @@ from lion_ports.errors import ConfigError, NonFiniteError
 from lion_ports.torch import counters
 from lion_ports.torch.arithmetic import compute_dtype
 from lion_ports.torch.averages import swapped_in
+from lion_ports.torch.capture import refuse_capture
 from lion_ports.torch.gradients import accumulate_, named_parameters, nonfinite, refuse_unfit
 from lion_ports.torch.groups import SETTINGS, WIDE, Watch, complete, refuse_names
 from lion_ports.torch.jobs import Group, Job, Slots, init_slots, job_of, settings_of
 from lion_ports.torch.loading import restore_dtypes, to_load
-from lion_ports.torch.sharding import refuse_mixture
+from lion_ports.torch.sharding import refuse_mixture, refuse_sharded
 from lion_ports.torch.step import update_
 
 
@@ -49,7 +51,10 @@ class Lion(torch.optim.Optimizer):
         weight_decay: decoupled weight decay ``wd`` >= 0, or a schedule ``step -> wd``.
         decay: ``"coupled"`` (``lr * wd``) or ``"independent"`` (``wd * lr / lr_peak``) (L-017).
         lr_peak: what independent decay divides by; None: the group's first ``lr``.
-        momentum_dtype: None (the parameter's), ``"float32"`` or ``"bfloat16"`` (L-016).
+        momentum_dtype: None (the parameter's), ``"float32"`` or ``"bfloat16"`` (L-016); or
+            ``"int8"``, with a scale for every 128 elements (L-031).
+        correction_bits: 8 or 16 that are kept beside each bfloat16 parameter, of what it lacks of
+            a float32, so that no step and no decay is lost (L-032).
         maximize: ascend (L-018).
         nonfinite: ``"propagate"``; ``"skip"`` and ``"raise"`` look at every gradient first, which
             waits for the device (L-019). ``optimizer.skipped`` counts the steps left out.
@@ -70,7 +75,7 @@ class Lion(torch.optim.Optimizer):
 
     Raises:
         ConfigError: a setting is out of its range or unknown; also from ``step``, before anything
-            moves, if one was changed in a group.
+            moves, if one was changed in a group. A DTensor with ``"int8"`` or ``correction_bits``.
         DtypeError: a parameter is neither floating nor complex, or a gradient is sparse.
         NonFiniteError: from ``step``, under ``nonfinite="raise"``.
 
@@ -98,6 +103,7 @@ class Lion(torch.optim.Optimizer):
         decay: Decay = "coupled",
         lr_peak: float | None = None,
         momentum_dtype: MomentumDtype | None = None,
+        correction_bits: CorrectionBits | None = None,
         maximize: bool = False,
         nonfinite: Nonfinite = "propagate",
         cautious: bool = False,
@@ -135,6 +141,7 @@ class Lion(torch.optim.Optimizer):
             complete(group, self.defaults, self.config)
             for name, p in named_parameters([group]):
                 compute_dtype(p.dtype, name)
+                refuse_sharded(p, group)
             counters.share(self.param_groups, self.config)
             self._watches.append(Watch.of(group))
         except (ValueError, TypeError):
@@ -258,6 +265,7 @@ class Lion(torch.optim.Optimizer):
             )
         for group, watch in watched:
             watch.check(group, self.defaults, self.config)
+        refuse_capture(watched, self.config)
 
     def _begin_window(self) -> None:
         """Count micro-steps anew; the sums are cleared by the update (L-025)."""

@@ -6,11 +6,13 @@ finite concern a whole tensor (L-019, L-022, L-027, L-028): those go through ``t
 """
 
 import sys
-from typing import TYPE_CHECKING, TypeGuard
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeGuard
 
+import torch
 from torch import Tensor
 
-from lion_ports.errors import DtypeError
+from lion_ports.errors import ConfigError, DtypeError
 
 if TYPE_CHECKING:
     from torch.distributed.tensor import DTensor
@@ -60,6 +62,27 @@ def refuse_mixture(grad: Tensor, like: Tensor) -> None:
         raise DtypeError(
             f"a gradient is a {type(grad).__name__} and its parameter a {type(like).__name__}; "
             "make both DTensors, as by torch.distributed.tensor.distribute_tensor, or neither."
+        )
+
+
+def refuse_sharded(p: Tensor, settings: Mapping[str, Any]) -> None:
+    """Raise a ConfigError if a DTensor is to have a small state, whose blocks go across shards.
+
+    Args:
+        p: a parameter.
+        settings: of its group.
+    """
+    if not is_dtensor(p):
+        return
+    asked = {
+        "momentum_dtype='int8'": settings["momentum_dtype"] == "int8" and not p.is_complex(),
+        "correction_bits": settings["correction_bits"] and p.dtype == torch.bfloat16,
+    }
+    for option in (name for name, wanted in asked.items() if wanted):
+        raise ConfigError(
+            f"{option} goes by the place of an element in its whole parameter, and the one of "
+            f"shape {tuple(p.shape)} is a DTensor; leave {option} out, or use "
+            "DistributedDataParallel"
         )
 
 

@@ -22,7 +22,11 @@ Parameters = torch.nn.Module | Iterable[tuple[str, Tensor]]
 # By name: a parameter of the optimizer, and its group.
 Held = dict[str, tuple[Tensor, Group]]
 
+# Tensors beside a parameter, in its slots and in the portable state.
+_BESIDE = {"exp_avg_scale": "momentum_scale", "correction": "correction", "average": "average"}
 _COUNTERS = ("count", "skipped", "micro", "good_steps")
+# What no other Lion has a place for.
+_OPTIONAL = (*_BESIDE.values(), "micro", "loss_scale", "lr_peak")
 
 
 def export_state(parameters: Parameters, optimizer: torch.optim.Optimizer) -> PortableState:
@@ -51,10 +55,14 @@ def export_state(parameters: Parameters, optimizer: torch.optim.Optimizer) -> Po
         return PortableState(xs, ms)
     seen = {name: int(kept["seen"]) for name, kept in slots.items() if kept.get("seen", 0) > 0}
     first = optimizer.param_groups[0]
+    beside = {
+        field: {n: to_numpy(kept[slot]) for n, kept in slots.items() if slot in kept}
+        for slot, field in _BESIDE.items()
+    }
     return PortableState(
         xs,
         ms,
-        average={n: to_numpy(kept["average"]) for n, kept in slots.items() if "average" in kept},
+        **beside,
         gradient_sum={name: to_numpy(slots[name]["grad_sum"]) for name in seen},
         seen=seen,
         loss_scale=float(first["loss_scale"]) if "loss_scale" in first else None,
@@ -90,7 +98,7 @@ def import_state(
     if isinstance(optimizer, Lion):
         _refuse_missing_options(portable, held, optimizer)
         _restore_groups(groups, portable, held, optimizer)
-    elif any((portable.micro, portable.average, portable.loss_scale, portable.lr_peak)):
+    elif any(getattr(portable, field) for field in _OPTIONAL):
         raise StateError(
             "the saved state is of a Lion with options that are part of it, and this optimizer is "
             f"a {type(optimizer).__name__} without them; go on with lion_ports.torch.Lion"
@@ -103,6 +111,8 @@ def import_state(
             init_slots(p, slots, group, optimizer.config)  # what was not saved begins anew
         else:
             slots |= optimizer.state.get(p, {})
+        if portable.momentum[name].dtype != np.int8:
+            slots.pop("exp_avg_scale", None)
         state[ids[id(p)]] = slots | _saved(portable, name, p, slots)
     optimizer.load_state_dict({"state": state, "param_groups": groups})
     with torch.no_grad():
@@ -153,11 +163,11 @@ def _saved(portable: PortableState, name: str, p: Tensor, slots: Slots) -> Slots
     """What was saved of one parameter and has a place in its state."""
     tensors = {
         "exp_avg": portable.momentum,
-        "average": portable.average,
         "grad_sum": portable.gradient_sum,
+        **{slot: getattr(portable, field) for slot, field in _BESIDE.items()},
     }
     found = {key: placed(from_numpy(of[name]), p) for key, of in tensors.items() if name in of}
-    found["seen"] = torch.tensor(portable.seen.get(name, 0))
+    found["seen"] = torch.tensor(portable.seen.get(name, 0), device="cpu")
     return {key: value for key, value in found.items() if key == "exp_avg" or key in slots}
 
 
@@ -181,6 +191,12 @@ def _refuse_missing_options(portable: PortableState, held: Held, optimizer: Lion
         "ema_decay": any(held[name][1]["ema_decay"] is None for name in portable.average),
         "loss_scale='dynamic'": portable.loss_scale is not None and not optimizer.config.dynamic,
         "decay='independent'": any(held[name][1]["lr_peak"] is None for name in portable.lr_peak),
+        "momentum_dtype='int8'": any(
+            held[name][1]["momentum_dtype"] != "int8" for name in portable.momentum_scale
+        ),
+        "correction_bits": any(
+            held[name][1]["correction_bits"] is None for name in portable.correction
+        ),
     }
     for option, missing in without.items():
         if missing:
@@ -195,9 +211,9 @@ def _restore_groups(
 ) -> None:
     """Write counters, loss scale and peaks into the groups of a state dict."""
     for saved, group in zip(groups, optimizer.param_groups, strict=True):
-        saved |= {name: torch.tensor(getattr(portable, name)) for name in _COUNTERS}
+        saved |= {name: torch.tensor(getattr(portable, name), device="cpu") for name in _COUNTERS}
         if portable.loss_scale is not None:
-            saved["loss_scale"] = torch.tensor(portable.loss_scale)
+            saved["loss_scale"] = torch.tensor(portable.loss_scale, device="cpu")
         peaks = {peak for name, peak in portable.lr_peak.items() if held[name][1] is group}
         if len(peaks) > 1:
             raise StateError(

@@ -5,6 +5,7 @@
 
 from collections.abc import Iterator
 from types import ModuleType
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,15 +15,24 @@ from lion_ports.torch.arithmetic import as_reals, compute_dtype, narrow
 from lion_ports.torch.gradients import effective_gradients
 from lion_ports.torch.jobs import Job, Settings, Update
 from lion_ports.torch.sharding import is_dtensor
+from lion_ports.torch.storage import (
+    BLOCK,
+    load_momentum,
+    load_parameter,
+    store_momentum,
+    store_parameter,
+)
 from lion_ports.torch.update import average_, lion_update_
 
 # Elements updated at a time in eager mode on the CPU: the temporaries of a slice stay in the cache.
 _SLICE = 1 << 18
 # Below this many elements the allocator is fast, and slices are not worth their bookkeeping.
 _SMALL = 1 << 14
+# The same on a GPU, for what is loaded and stored, which takes many temporaries.
+_GPU_SLICE = 1 << 24
 
 # Elements of temporary gradients that wait for their update at most, or one tensor.
-_HELD = 1 << 18
+_HELD = {cpu: 1 << 18, gpu: 1 << 26}
 
 # Memory for temporaries by compute dtype, allocated once a step.
 Scratch = dict[torch.dtype, Tensor]
@@ -44,10 +54,7 @@ def update_(jobs: list[Job], *, steps: int = 1, global_clipnorm: float | None = 
     if batches is not None:
         batches.update_()
     for job in jobs:
-        if job.average is not None and job.settings.ema_decay is not None:
-            average_(job.average, job.x, job.settings.ema_decay, job.settings.scalars.lr)
-            if job.settings.overwrite:
-                as_reals(job.x).copy_(narrow(as_reals(job.average), as_reals(job.x).dtype))
+        _follow(job)
         if job.grad_sum is not None:
             job.grad_sum.zero_()
 
@@ -70,7 +77,7 @@ class _Batches:
             Update(as_reals(x), as_reals(g), as_reals(m)) if x.is_complex() else Update(x, g, m)
         )
         counts_apart = settings.rule.cautious and is_dtensor(job.like)  # of all shards
-        if counts_apart or not kernel.takes(*update, settings.rule):
+        if job.small or counts_apart or not kernel.takes(*update, settings.rule):
             return False
         waiting = self._waiting.get((kernel, id(settings)))
         if waiting is None:
@@ -78,7 +85,7 @@ class _Batches:
         waiting[1].append(update)
         if g is not job.g:
             self._held += g.numel()
-            if self._held >= _HELD:
+            if self._held >= _HELD[kernel]:
                 self.update_()
         return True
 
@@ -94,29 +101,70 @@ class _Batches:
         self._held = 0
 
 
+def _follow(job: Job) -> None:
+    """Let the average follow the whole parameter, and overwrite it in its turn (L-029, L-032)."""
+    x, correction, settings = job.x, job.correction, job.settings
+    if job.average is None or settings.ema_decay is None:
+        return
+    whole = load_parameter(x, correction)
+    average_(job.average, whole, settings.ema_decay, settings.scalars.lr)
+    if not settings.overwrite:
+        return
+    if correction is None:
+        as_reals(x).copy_(narrow(as_reals(job.average), as_reals(x).dtype))
+    else:
+        store_parameter(job.average, x, correction, settings.count)
+
+
+class _Part(NamedTuple):
+    """What one update in plain operations works on, and how much of the parameter is before it."""
+
+    x: Tensor
+    g: Tensor
+    m: Tensor
+    scale: Tensor | None
+    correction: Tensor | None
+    scratch: Tensor | None
+    start: int
+
+
 def _update_alone(job: Job, g: Tensor, scratch: Scratch) -> None:
-    """An update in plain operations."""
+    """An update in plain operations, of what is small once it is loaded (L-031, L-032)."""
     settings = job.settings
     g = -g if settings.maximize else g  # L-018
-    for x, g_, m, rows in _slices(job, g, scratch):
-        lion_update_(x, g_, m, settings.scalars, settings.rule, like=job.like, scratch=rows)
+    for x, g_, m, scale, correction, rows, start in _parts(job, g, scratch):
+        whole, wide = load_parameter(x, correction), load_momentum(m, scale)
+        scalars, rule = settings.scalars, settings.rule
+        lion_update_(whole, g_, wide, scalars, rule, like=job.like, scratch=rows)
+        store_parameter(whole, x, correction, settings.count, start)
+        store_momentum(wide, m, scale, settings.count, start)
 
 
-def _slices(
-    job: Job, g: Tensor, scratch: Scratch
-) -> Iterator[tuple[Tensor, Tensor, Tensor, Tensor | None]]:
-    """Parameter, gradient, momentum and rows of scratch, in slices that fit the cache of a CPU."""
-    x, m = job.x, job.m
-    large = x.is_cpu and x.numel() > _SMALL and not torch.compiler.is_compiling()
-    flat = all(t.is_contiguous() and not t.is_complex() for t in (x, g, m))
+def _parts(job: Job, g: Tensor, scratch: Scratch) -> Iterator[_Part]:
+    """The job in slices, whole blocks that fit the cache of a CPU, with rows of scratch."""
+    x, m, scale, correction = job.x, job.m, job.scale, job.correction
+    size = _SLICE if x.is_cpu else _GPU_SLICE
+    large = (x.is_cpu and x.numel() > _SMALL) or (job.small and x.numel() > size)
+    beside = (x, g, m) if correction is None else (x, g, m, correction)
+    flat = all(t.is_contiguous() and not t.is_complex() for t in beside)
     rule = job.settings.rule
     whole = rule.cautious or rule.nonlinearity == "l2"  # these look at all elements
-    if not (large and flat) or whole:  # a compiler fuses; a GPU has no use for slices
-        yield x, g, m, None
+    # A compiler fuses; a GPU has no use for slices of what is not loaded and stored.
+    if not (large and flat) or whole or torch.compiler.is_compiling():
+        yield _Part(x, g, m, scale, correction, None, 0)
         return
     dtype = compute_dtype(x.dtype)
-    if dtype not in scratch:
-        scratch[dtype] = torch.empty(5, _SLICE, dtype=dtype)
-    xs, gs, ms = (t.view(-1).split(_SLICE) for t in (x, g, m))
-    for x_, g_, m_ in zip(xs, gs, ms, strict=True):
-        yield x_, g_, m_, scratch[dtype][:, : x_.numel()]
+    if x.is_cpu and dtype not in scratch:
+        scratch[dtype] = torch.empty(5, _SLICE, dtype=dtype, device="cpu")
+    x, g, m = (t.view(-1) for t in (x, g, m))
+    for start in range(0, x.numel(), size):
+        own = slice(start, start + size)
+        yield _Part(
+            x[own],
+            g[own],
+            m[own],
+            None if scale is None else scale[start // BLOCK : (start + size) // BLOCK],
+            None if correction is None else correction.view(-1)[own],
+            scratch[dtype][:, : x[own].numel()] if x.is_cpu else None,
+            start,
+        )

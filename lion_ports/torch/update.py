@@ -8,7 +8,16 @@ from torch import Tensor
 from lion_ports import checks
 from lion_ports.config import LION, Nonlinearity, Rule, Scalars
 from lion_ports.errors import ConfigError
-from lion_ports.torch.arithmetic import as_reals, compute_dtype, narrow, scalar, sign, stored, widen
+from lion_ports.torch.arithmetic import (
+    as_reals,
+    compute_dtype,
+    divided,
+    narrow,
+    scalar,
+    sign,
+    stored,
+    widen,
+)
 from lion_ports.torch.sharding import total
 
 
@@ -120,5 +129,7 @@ def _decay(scalars: Scalars, dtype: torch.dtype) -> float | Tensor:
     if peak is None:  # what rounds to 0 is 0 (L-006)
         finfo = torch.finfo(dtype)
         return wd if wd > finfo.tiny * finfo.eps / 2 else 0.0
-    quotient = torch.as_tensor(wd, dtype=dtype) / torch.as_tensor(peak, dtype=dtype)
-    return quotient if isinstance(wd, Tensor) else quotient.item()
+    quotient = divided(wd, peak, dtype)
+    if isinstance(wd, Tensor) or not quotient.is_cpu:  # a device is not waited for
+        return quotient
+    return quotient.item()

@@ -16,7 +16,7 @@ import triton.language as tl  # noqa: E402
 import triton.runtime.interpreter as interpreter  # noqa: E402
 
 from lion_ports.torch import gpu, gpu_kernel  # noqa: E402
-from lion_ports.torch.jobs import Update  # noqa: E402
+from lion_ports.torch.jobs import Update, alike  # noqa: E402
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 # Of no element, of one, beside the ends of a block, and of several blocks.
@@ -248,12 +248,12 @@ def test_what_is_taken():
     """On a CPU nothing is, whatever it looks like."""
     x = torch.ones(2, 3)
     assert not gpu.takes(x, x, x)
-    assert gpu._alike(x, x.clone(), x.clone())
-    assert gpu._alike(x.T, x.clone().T, x.clone().T)
-    assert not gpu._alike(x, torch.ones(3, 2).T, x)
-    assert not gpu._alike(*[torch.ones(2, 6)[:, ::2]] * 3)
-    assert not gpu._alike(*[torch.ones(3).expand(2, 3)] * 3)
-    assert gpu._alike(*[torch.ones(2, 3, 4, 5).to(memory_format=torch.channels_last)] * 3)
+    assert alike(x, x.clone(), x.clone())
+    assert alike(x.T, x.clone().T, x.clone().T)
+    assert not alike(x, torch.ones(3, 2).T, x)
+    assert not alike(*[torch.ones(2, 6)[:, ::2]] * 3)
+    assert not alike(*[torch.ones(3).expand(2, 3)] * 3)
+    assert alike(*[torch.ones(2, 3, 4, 5).to(memory_format=torch.channels_last)] * 3)
 
 
 @pytest.mark.parametrize("fault", ["1-b in float32", "bfloat16 cut off"])

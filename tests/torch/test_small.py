@@ -1,0 +1,390 @@
+"""Small state: a momentum of 8 bits (L-031) and corrections of bfloat16 (L-032)."""
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from lion_ports import ConfigError, LionConfig, StateError, reference
+
+torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
+
+from lion_ports.torch import (  # noqa: E402
+    Lion,
+    export_state,
+    import_state,
+    release_gradients,
+    step,
+    storage,
+)
+from lion_ports.torch.state import from_numpy, to_numpy  # noqa: E402
+
+LR = 2.0**-7 * 1.1
+SHAPES = [(), (0,), (1,), (127,), (128,), (129,), (2, 128), (3, 43), (2, 3, 5, 13)]
+SPECIAL = [0, -0.0, np.inf, -np.inf, np.nan, 2.0**-126, -(2.0**-120), 3e38, -1e38, 1e-42]
+KEPT = {"exp_avg": "momentum", "exp_avg_scale": "momentum_scale"}
+KEPT |= {"correction": "correction", "average": "average"}
+INT8 = {"momentum_dtype": "int8"}
+AVERAGED = {"ema_decay": 0.75, "ema_overwrite_every": 3}
+
+
+def stream(dtype, steps=12):
+    """Parameters around a block long, and gradients of many sizes, now and then not finite."""
+    rng = np.random.Generator(np.random.Philox(11))
+
+    def draw():
+        scales = 2.0 ** rng.integers(-12, 3, len(SHAPES))
+        drawn = [
+            np.asarray(k * rng.standard_normal(s)) for k, s in zip(scales, SHAPES, strict=True)
+        ]
+        return {f"p{i}": np.asarray(a.astype(dtype)) for i, a in enumerate(drawn)}
+
+    params, grads = draw(), [draw() for _ in range(steps)]
+    with np.errstate(over="ignore"):
+        params["p3"][: len(SPECIAL)] = np.array(SPECIAL).astype(dtype)
+        grads[2]["p5"][-len(SPECIAL) :] = np.array(SPECIAL).astype(dtype)
+    for i in (1, 4):
+        grads[i]["p7"] = None
+    return params, grads
+
+
+def parameters(arrays):
+    """One of four dimensions is laid out by channels."""
+    made = {n: from_numpy(x) for n, x in arrays.items()}
+    return {
+        n: torch.nn.Parameter(x.to(memory_format=torch.channels_last) if x.ndim == 4 else x)
+        for n, x in made.items()
+    }
+
+
+def give(params, grads):
+    for n, p in params.items():
+        p.grad = None if grads[n] is None else from_numpy(grads[n])
+
+
+def check(params, optimizer, arrays, state, bits):
+    """Every bit that there is, NaN like any other NaN (L-010)."""
+    for n, p in params.items():
+        assert_same(p, arrays[n], bits)
+        for slot, field in KEPT.items():
+            kept = getattr(state, field)
+            assert (slot in optimizer.state[p]) == (n in kept and optimizer.state[p] != {})
+            if slot in optimizer.state[p]:
+                assert_same(optimizer.state[p][slot], kept[n], bits)
+
+
+def assert_same(t, array, bits):
+    both = (t.detach(), from_numpy(array))
+    t, due = (a.clone(memory_format=torch.contiguous_format) for a in both)
+    if t.is_floating_point():
+        t, due = (torch.where(a.isnan(), torch.nan, a) for a in (t, due))
+    assert bits(t) == bits(due)
+
+
+RUNS = [
+    ("float32", INT8),
+    ("float16", INT8),
+    ("float64", INT8),
+    ("bfloat16", INT8),
+    ("bfloat16", {"correction_bits": 8}),
+    ("bfloat16", {"correction_bits": 16, **AVERAGED}),
+    ("bfloat16", INT8 | {"correction_bits": 8, "cautious": True, **AVERAGED}),
+    ("bfloat16", INT8 | {"correction_bits": 16, "maximize": True, "clipvalue": 0.5}),
+    ("bfloat16", INT8 | {"correction_bits": 16, "nonfinite": "skip"}),
+    ("bfloat16", INT8 | {"correction_bits": 8, "gradient_accumulation_steps": 2}),
+]
+
+
+def run(dtype, options, bits, made=lambda optimizer: optimizer.step, steps=12):
+    dtype = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+    arrays, grads = stream(dtype, steps)
+    settings = {"lr": LR, "weight_decay": 0.1, **options}
+    config, params = LionConfig(**settings), parameters(arrays)
+    state, optimizer = reference.init(arrays, config), Lion(params.items(), **settings)
+    update = made(optimizer)
+    for g in grads:
+        give(params, g)
+        update()
+        with np.errstate(all="ignore"):
+            arrays, state = reference.step(arrays, g, state, config)
+        check(params, optimizer, arrays, state, bits)
+    assert (int(optimizer.param_groups[0]["count"]), optimizer.skipped) == (
+        state.count,
+        state.skipped,
+    )
+
+
+@pytest.mark.parametrize(("dtype", "options"), RUNS, ids=str)
+def test_equals_the_reference(dtype, options, bits):
+    run(dtype, options, bits)
+
+
+def test_compiled_steps_equal_the_reference_and_compile_once(bits):
+    graphs = []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    torch.compiler.reset()
+    options = INT8 | {"correction_bits": 8, "ema_decay": 0.75}
+    run("bfloat16", options, bits, lambda optimizer: torch.compile(optimizer.step, backend=backend))
+    # Once more for the steps in which one has no gradient, with its state or without.
+    assert len(graphs) <= 3
+
+
+@pytest.mark.parametrize("correction_bits", [8, pytest.param(16, marks=pytest.mark.slow)])
+def test_inductor_keeps_the_bits(correction_bits, bits):
+    """Of whole blocks and of others; ``test_compile.py`` has what compiles anew."""
+    runs = []
+    for compiles in (True, False):
+        generator = torch.Generator().manual_seed(1)
+        draw = [torch.randn(n, generator=generator).bfloat16() for n in (128, 300)]
+        params = [torch.nn.Parameter(x.clone()) for x in draw]
+        optimizer = Lion(params, LR, correction_bits=correction_bits, ema_decay=0.75, **INT8)
+        torch.compiler.reset()
+        update = torch.compile(optimizer.step) if compiles else optimizer.step
+        for _ in range(3):
+            for p in params:
+                p.grad = torch.randn(p.shape, generator=generator).bfloat16()
+            update()
+        runs.append(bits([params, optimizer.state_dict()["state"]]))
+    assert runs[0] == runs[1]
+
+
+@pytest.mark.parametrize("correction_bits", [8, 16])
+def test_slices_are_rounded_as_the_whole(correction_bits, bits, monkeypatch):
+    runs = []
+    for size in (1 << 18, 1 << 14):
+        monkeypatch.setattr(step, "_SLICE", size)
+        p = torch.nn.Parameter(torch.linspace(-1, 1, 50_001).bfloat16())
+        optimizer = Lion([p], LR, correction_bits=correction_bits, **INT8)
+        for k in range(3):
+            p.grad = torch.linspace(-1, 2 + k, 50_001).bfloat16()
+            optimizer.step()
+        runs.append(bits([p, optimizer.state[p]]))
+    assert runs[0] == runs[1]
+
+
+def test_elements_far_from_the_first():
+    """Their places are counted in 32 bits without a sign."""
+    count, start = torch.tensor(2**31 + 7), 2**32 - 128
+    found = storage.dither(count, 256, start, torch.device("cpu"))
+    places = (np.arange(256, dtype=np.uint64) + np.uint64(start)).astype(np.uint32)
+    due = reference_dither(int(count), places)
+    np.testing.assert_array_equal(found.numpy().view(np.uint32), due)
+
+
+def reference_dither(count, places):
+    with np.errstate(over="ignore"):
+        h = places * np.uint32(0x9E3779B1) + np.uint32(count * 0x85EBCA77 & 0xFFFFFFFF)
+        h = (h ^ (h >> 15)) * np.uint32(0x2C1B3C6D)
+        h = (h ^ (h >> 12)) * np.uint32(0x297A2D39)
+    return h ^ (h >> 15)
+
+
+def test_complex_momenta_stay_complex():
+    z = torch.nn.Parameter(torch.ones(3, dtype=torch.complex64))
+    z.grad = torch.ones_like(z)
+    optimizer = Lion([z], LR, correction_bits=8, **INT8)
+    optimizer.step()
+    assert {n: t.dtype for n, t in optimizer.state[z].items()} == {"exp_avg": torch.complex64}
+
+
+def test_groups_differ():
+    small, plain = (torch.nn.Parameter(torch.ones(3, dtype=torch.bfloat16)) for _ in range(2))
+    optimizer = Lion(
+        [{"params": [small], "correction_bits": 8, **INT8}, {"params": [plain]}], lr=LR
+    )
+    for p in (small, plain):
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    assert set(optimizer.state[small]) == {"exp_avg", "exp_avg_scale", "correction"}
+    assert set(optimizer.state[plain]) == {"exp_avg"}
+
+
+@pytest.mark.parametrize("correction_bits", [8, 16])
+def test_what_is_left_alone_keeps_every_bit(correction_bits, bits, parameter):
+    """Codes that are read and written again would be rounded again (L-003, L-019)."""
+    a, b = (parameter(*[0.1] * 130, dtype=torch.bfloat16) for _ in range(2))
+    optimizer = Lion([a, b], LR, correction_bits=correction_bits, nonfinite="skip", **INT8)
+    optimizer.step()
+    before = bits([a, b, optimizer.state[a], optimizer.state[b]])
+    b.grad[0] = torch.inf
+    optimizer.step()
+    assert optimizer.skipped == 1
+    assert bits([a, b, optimizer.state[a], optimizer.state[b]]) == before
+    b.grad = None
+    optimizer.step()
+    assert bits([b, optimizer.state[b]]) == before[1::2]
+    assert bits(a) != before[0]
+
+
+def test_a_correction_keeps_steps_that_bfloat16_loses(parameter):
+    still, moved = (parameter(1, 1, 1, dtype=torch.bfloat16) for _ in range(2))
+    plain, corrected = Lion([still], 2.0**-12), Lion([moved], 2.0**-12, correction_bits=16)
+    for _ in range(32):
+        plain.step()
+        corrected.step()
+    assert still.tolist() == [1] * 3
+    assert moved.tolist() == [1 - 32 * 2.0**-12] * 3
+
+
+def test_averages_follow_the_whole_parameter(parameter):
+    p = parameter(1, 1, dtype=torch.bfloat16)
+    optimizer = Lion([p], 2.0**-12, correction_bits=16, ema_decay=0.5)
+    optimizer.step()
+    assert optimizer.state[p]["average"].tolist() == [1 - 2.0**-13] * 2
+    with optimizer.averaged():
+        assert p.tolist() == [1, 1]
+
+
+def test_released_gradients_make_the_same_steps(bits):
+    runs = []
+    for released in (True, False):
+        p = torch.nn.Parameter(torch.ones(130, dtype=torch.bfloat16))
+        optimizer = Lion([p], LR, correction_bits=8, **INT8)
+        if released:
+            release_gradients(optimizer)
+        for k in range(3):
+            (p * torch.linspace(-k, 1, 130).bfloat16()).sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        runs.append(bits([p, optimizer.state[p]]))
+    assert runs[0] == runs[1]
+
+
+def begun(settings, dtype=torch.bfloat16):
+    p = torch.nn.Parameter(torch.linspace(-1, 1, 130).to(dtype))
+    optimizer = Lion([("p", p)], LR, **settings)
+    p.grad = torch.linspace(-1, 2, 130).to(dtype)
+    optimizer.step()
+    return p, optimizer
+
+
+SMALL = INT8 | {"correction_bits": 8}
+
+
+@pytest.mark.parametrize("portable", [False, True], ids=["state_dict", "portable"])
+def test_a_run_goes_on_from_what_was_saved(portable, bits, tmp_path):
+    p, optimizer = begun(SMALL)
+    other = torch.nn.Parameter(p.detach().clone())
+    resumed = Lion([("p", other)], LR, **SMALL)
+    if portable:
+        import_state(export_state([("p", p)], optimizer), [("p", other)], resumed)
+    else:
+        torch.save(optimizer.state_dict(), tmp_path / "state.pt")
+        resumed.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert bits(resumed.state[other]) == bits(optimizer.state[p])
+    other.grad = p.grad
+    for each in (optimizer, resumed):
+        each.step()
+    assert bits([other, resumed.state[other]]) == bits([p, optimizer.state[p]])
+
+
+def test_a_portable_state_is_the_references():
+    p, optimizer = begun(SMALL)
+    saved = export_state([("p", p)], optimizer)
+    params, state = reference.import_state(saved)
+    grads = {"p": to_numpy(p.grad)}
+    params, state = reference.step(params, grads, state, LionConfig(LR, **SMALL))
+    optimizer.step()
+    now = export_state([("p", p)], optimizer)
+    for field in ("momentum", "momentum_scale", "correction"):
+        assert getattr(now, field)["p"].tobytes() == getattr(state, field)["p"].tobytes()
+    assert now.parameters["p"].tobytes() == params["p"].tobytes()
+
+
+def test_a_portable_state_needs_the_same_options():
+    p, optimizer = begun(SMALL)
+    saved = export_state([("p", p)], optimizer)
+    with pytest.raises(StateError, match="with momentum_dtype='int8', and this one is without"):
+        import_state(saved, [("p", p)], Lion([p], LR, correction_bits=8))
+    with pytest.raises(StateError, match="with correction_bits, and this one is without"):
+        import_state(saved, [("p", p)], Lion([p], LR, **INT8))
+    # The other way round nothing is missing: the momentum keeps its dtype, as ever (L-016).
+    plain = begun({})
+    small = Lion([("p", plain[0])], LR, **SMALL)
+    import_state(export_state([("p", plain[0])], plain[1]), [("p", plain[0])], small)
+    assert set(small.state[plain[0]]) == {"exp_avg", "correction"}
+    assert small.state[plain[0]]["exp_avg"].dtype == torch.bfloat16
+    small.step()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"exp_avg_scale": None}, "saved with no scales of its momentum, and .2,. are needed"),
+        ({"exp_avg_scale": torch.ones(1)}, "saved with .1,. scales"),
+        ({"exp_avg": torch.ones(130)}, "scales of its momentum, and none are needed"),
+        ({"correction": torch.ones(3)}, "the correction of parameter 0 was saved with shape"),
+    ],
+    ids=str,
+)
+def test_a_state_that_is_not_whole(change, message, bits):
+    p, optimizer = begun(SMALL)
+    saved, before = optimizer.state_dict(), bits(optimizer.state[p])
+    slots = {**saved["state"][0], **change}
+    saved["state"] = {0: {n: value for n, value in slots.items() if value is not None}}
+    with pytest.raises(StateError, match=message):
+        optimizer.load_state_dict(saved)
+    assert bits(optimizer.state[p]) == before
+
+
+def test_a_correction_of_another_dtype():
+    _, optimizer = begun(SMALL)
+    _, other = begun({}, torch.float32)
+    with pytest.raises(StateError, match=r"a correction, and is torch.float32; convert the model"):
+        other.load_state_dict(optimizer.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("dtype", "options", "each"),
+    [
+        (torch.float32, INT8, 1 + 2 / 128),
+        (torch.bfloat16, SMALL, 2 + 2 / 128),  # and 2 of the parameter itself
+        (torch.bfloat16, {"correction_bits": 16}, 4),
+    ],
+    ids=str,
+)
+def test_bytes_of_a_parameter(dtype, options, each):
+    p = torch.nn.Parameter(torch.ones(256, 512, dtype=dtype))
+    p.grad = torch.ones_like(p)
+    optimizer = Lion([p], **options)
+    optimizer.step()
+    assert sum(t.nbytes for t in optimizer.state[p].values()) == each * p.numel()
+
+
+def test_settings_that_are_wrong(parameter):
+    with pytest.raises(ConfigError, match="correction_bits = 4 is not one of None, 8, 16"):
+        Lion([parameter(1)], correction_bits=4)
+    with pytest.raises(ConfigError, match="momentum_dtype = 'int4' is not one of"):
+        Lion([parameter(1)], momentum_dtype="int4")
+
+
+@pytest.fixture
+def mesh():
+    """A mesh of this process alone."""
+    store = torch.distributed.HashStore()
+    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+    yield torch.distributed.device_mesh.init_device_mesh("cpu", (1,))
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize(
+    ("option", "setting"),
+    [("momentum_dtype='int8'", INT8), ("correction_bits", {"correction_bits": 16})],
+)
+def test_shards_are_refused(option, setting, mesh):
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    x = torch.ones(130, dtype=torch.bfloat16)
+    p = torch.nn.Parameter(distribute_tensor(x, mesh, [Shard(0)]))
+    with pytest.raises(ConfigError, match=f"^{option} goes by the place of an element"):
+        Lion([p], **setting)
+    optimizer = Lion([p])
+    optimizer.param_groups[0].update(setting)
+    p.grad = torch.ones_like(p)
+    with pytest.raises(ConfigError, match=f"^{option} goes by the place of an element"):
+        optimizer.step()
+    wide = torch.nn.Parameter(distribute_tensor(x.float(), mesh, [Shard(0)]))
+    Lion([wide], correction_bits=16)  # has no correction
