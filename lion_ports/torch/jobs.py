@@ -15,7 +15,7 @@ Slots = dict[str, Any]
 
 
 class Settings(NamedTuple):
-    """The settings of a group in one step, and its count of updates before that.
+    """The settings of a group in one step, and how many updates were made before it.
 
     What belongs to an option that is off is None.
     """
@@ -28,7 +28,7 @@ class Settings(NamedTuple):
     clipnorm: float | None
     ema_decay: float | None
     overwrite: bool
-    count: Tensor
+    before: Tensor
 
     @property
     def as_given(self) -> bool:

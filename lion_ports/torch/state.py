@@ -55,7 +55,7 @@ def export_state(parameters: Parameters, optimizer: torch.optim.Optimizer) -> Po
         return PortableState(xs, ms)
     seen = {name: int(kept["seen"]) for name, kept in slots.items() if kept.get("seen", 0) > 0}
     first = optimizer.param_groups[0]
-    beside = {
+    beside: dict[str, Any] = {
         field: {n: to_numpy(kept[slot]) for n, kept in slots.items() if slot in kept}
         for slot, field in _BESIDE.items()
     }

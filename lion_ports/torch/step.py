@@ -113,7 +113,7 @@ def _follow(job: Job) -> None:
     if correction is None:
         as_reals(x).copy_(narrow(as_reals(job.average), as_reals(x).dtype))
     else:
-        store_parameter(job.average, x, correction, settings.count)
+        store_parameter(job.average, x, correction, settings.before)
 
 
 class _Part(NamedTuple):
@@ -136,8 +136,8 @@ def _update_alone(job: Job, g: Tensor, scratch: Scratch) -> None:
         whole, wide = load_parameter(x, correction), load_momentum(m, scale)
         scalars, rule = settings.scalars, settings.rule
         lion_update_(whole, g_, wide, scalars, rule, like=job.like, scratch=rows)
-        store_parameter(whole, x, correction, settings.count, start)
-        store_momentum(wide, m, scale, settings.count, start)
+        store_parameter(whole, x, correction, settings.before, start)
+        store_momentum(wide, m, scale, settings.before, start)
 
 
 def _parts(job: Job, g: Tensor, scratch: Scratch) -> Iterator[_Part]:

@@ -1,6 +1,6 @@
 """Small storage, in integers: a momentum of 8 bits (L-031), corrections of bfloat16 (L-032)."""
 
-from typing import TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,8 +20,6 @@ _LARGEST_SCALE = (127 + 127) << 23
 _MAGNITUDE, _SIGN = 0x7FFFFFFF, -0x80000000
 _NAN = -128
 
-Whole = TypeVar("Whole", int, Tensor)
-
 
 def dither(count: int | Tensor, size: int, start: int, device: torch.device) -> Tensor:
     """32 bits, as int32, for each element of a part of a parameter in one update (L-031).
@@ -35,7 +33,7 @@ def dither(count: int | Tensor, size: int, start: int, device: torch.device) -> 
     offset = _signed(count * 0x85EBCA77 + _signed(start * 0x9E3779B1))
     if isinstance(offset, Tensor):
         offset = offset.to(torch.int32)
-    h = torch.arange(size, dtype=torch.int32, device=device) * _signed(0x9E3779B1) + offset
+    h: Tensor = torch.arange(size, dtype=torch.int32, device=device) * _signed(0x9E3779B1) + offset
     h = (h ^ _shifted(h, 15)) * 0x2C1B3C6D  # int32 wraps around
     h = (h ^ _shifted(h, 12)) * 0x297A2D39
     return h ^ _shifted(h, 15)
@@ -194,6 +192,6 @@ def _shifted(h: Tensor, places: int) -> Tensor:
     return (h >> places) & ((1 << (32 - places)) - 1)
 
 
-def _signed(number: Whole) -> Whole:
+def _signed(number: Any) -> Any:
     """The int32 that is equal to an integer but for multiples of 2**32."""
     return ((number + 0x80000000) & 0xFFFFFFFF) - 0x80000000

@@ -1,5 +1,6 @@
 """Runs that are stopped, killed, prolonged and moved to another backend."""
 
+import hashlib
 import json
 import random
 import shutil
@@ -58,6 +59,38 @@ def test_ten_and_ten_steps_are_twenty(
     assert [(one["from"], one["to"]) for one in state["lineage"]] == [(0, 4), (4, 8)]
 
 
+SMALL = ("--dtype", "bfloat16", "--momentum-dtype", "int8", "--correction-bits", "8", *QUICK)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_run_of_small_state_is_resumed_bitwise(small: Any, lion_train: Any, backend: str) -> None:
+    # MLX compiles each kernel with the C++ compiler, which takes longer than all the rest.
+    settings = (*SMALL, "--no-compile") if backend == "mlx" else SMALL
+    assert small("--out", "whole", "--steps", "8", *settings, backend=backend).code == 0
+    assert small("--out", "parts", "--steps", "4", *settings, backend=backend).code == 0
+    assert lion_train("resume", "parts", "--steps", "8", "--quiet").code == 0
+    assert final("parts") == final("whole")
+    assert course("parts") == course("whole")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("torch", "mlx"), ("mlx", "torch"), ("torch", "jax")]
+)
+def test_another_backend_goes_on_from_the_same_small_state(
+    small: Any, lion_train: Any, first: str, second: str
+) -> None:
+    settings = (*SMALL, "--no-compile", "--lr", "1e-3")
+    assert small("--out", "whole", "--steps", "6", *settings, backend=first).code == 0
+    assert small("--out", "parts", "--steps", "4", *settings, backend=first).code == 0
+    code, *_ = lion_train("resume", "parts", "--steps", "6", "--backend", second, "--quiet")
+    assert code == 0
+    whole = {(kind, step): loss for kind, step, loss in course("whole")}
+    parts = {(kind, step): loss for kind, step, loss in course("parts")}
+    assert parts.keys() == whole.keys()
+    for step in (4, 5):
+        assert parts["train", step] == pytest.approx(whole["train", step], abs=0.01)
+
+
 @pytest.mark.parametrize(
     ("first", "second", "optimizer"),
     [
@@ -101,6 +134,25 @@ def test_resuming_a_finished_run_changes_nothing(small: Any, lion_train: Any) ->
     assert lion_train("resume", "run", "--quiet").code == 0
     assert (course("run"), final("run")) == (before, weights)
     assert [event["event"] for event in events("run")].count("end") == 1
+
+
+def test_a_run_from_before_an_option_goes_on(small: Any, lion_train: Any) -> None:
+    """Its files do not name the option, which is off."""
+    added = ("momentum_dtype", "correction_bits")
+    for steps, out in (("8", "whole"), ("4", "parts")):
+        assert small("--out", out, "--steps", steps, *QUICK).code == 0
+    file = Path("parts/config.toml")
+    lines = [line for line in file.read_text().splitlines() if not line.startswith(added)]
+    file.write_text("\n".join(lines))
+    newest = max(Path("parts/checkpoints").iterdir())
+    record = json.loads((newest / "state.json").read_text())
+    for name in added:
+        del record["config"][name]
+    content = json.dumps(record).encode()
+    (newest / "state.json").write_bytes(content)
+    (newest / "COMPLETE").write_text(hashlib.sha256(content).hexdigest() + "\n")
+    assert lion_train("resume", "parts", "--steps", "8", "--quiet").code == 0
+    assert final("parts") == final("whole")
 
 
 def test_resume_says_what_it_cannot_do(small: Any, lion_train: Any, folder: Path) -> None:

@@ -25,6 +25,23 @@ WRONG = {
     "nan lr": (["--lr", "nan"], 2, "lr"),
     "beta of one": (["--betas", "0.9", "1.0"], 2, "betas[1] = 1.0"),
     "signum with two betas": (["--optimizer", "signum", "--betas", ".9", ".8"], 2, "equal betas"),
+    "int8 momentum of adamw": (
+        ["--optimizer", "adamw", "--momentum-dtype", "int8"],
+        2,
+        "momentum_dtype = 'int8' is for lion and signum",
+    ),
+    "correction of adamw": (
+        ["--optimizer", "adamw", "--dtype", "bfloat16", "--correction-bits", "8"],
+        2,
+        "correction_bits = 8 is for lion and signum",
+    ),
+    "correction of float32": (
+        ["--correction-bits", "16"],
+        2,
+        "correction_bits = 16 is for dtype = 'bfloat16'",
+    ),
+    "correction of 12 bits": (["--correction-bits", "12"], 2, "correction_bits = 12"),
+    "momentum of no such dtype": (["--momentum-dtype", "float16"], 2, "'bfloat16' or 'int8'"),
     "no steps": (["--steps", "0"], 2, "steps"),
     "text for a number": (["--steps", "many"], 2, "steps"),
     "all warm-up": (["--warmup", "99"], 2, "warmup = 99"),

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors import deserialize
 from safetensors.numpy import load_file
 
 BACKENDS = ("torch", "jax", "mlx")
@@ -46,6 +47,39 @@ def test_a_run_folder_holds_what_scripts_rely_on(small: Any, a_run: Any) -> None
     weights = load_file(a_run("run").newest() / "params.safetensors")
     assert {n: t.shape for n, t in momentum.items()} == {n: t.shape for n, t in weights.items()}
     assert Path("run/loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ((), 8),
+        (("--dtype", "bfloat16"), 4),
+        (("--momentum-dtype", "int8"), 5 + 2 / 128),
+        (("--dtype", "bfloat16", "--momentum-dtype", "float32"), 6),
+        (("--dtype", "bfloat16", "--correction-bits", "16"), 6),
+        (("--dtype", "bfloat16", "--correction-bits", "8"), 5),
+        (
+            ("--dtype", "bfloat16", "--correction-bits", "8", "--momentum-dtype", "int8"),
+            4 + 2 / 128,
+        ),
+    ],
+)
+def test_what_a_parameter_takes_in_a_checkpoint(
+    small: Any, a_run: Any, settings: tuple[str, ...], expected: float
+) -> None:
+    # A width of whole blocks, for a vector of 16 has a scale of its own.
+    wide = ("--set", "width=128", "--set", "sample_bytes=0", "--steps", "1", "--warmup", "0")
+    result = small("--out", "run", *wide, *settings)
+    assert result.code == 0
+    newest, (start,) = a_run("run").newest(), a_run("run").events("start")
+    held = sum(
+        len(tensor["data"])
+        for file in ("params.safetensors", "lion.safetensors")
+        for _, tensor in deserialize((newest / file).read_bytes())
+    )
+    assert held / start["parameters"] == pytest.approx(expected, abs=1e-12)
+    said = f"{expected:.2f} bytes a parameter"
+    assert (said in result.out) == any(flag.endswith(("-dtype", "-bits")) for flag in settings[::2])
 
 
 def test_a_run_folder_is_never_overwritten(small: Any, a_run: Any) -> None:

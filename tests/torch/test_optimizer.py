@@ -6,7 +6,8 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
 
 from lion_ports import ConfigError, DtypeError, NonFiniteError  # noqa: E402
-from lion_ports.torch import Lion  # noqa: E402
+from lion_ports.config import Scalars  # noqa: E402
+from lion_ports.torch import Lion, export_state, import_state, lion_update_  # noqa: E402
 
 
 def test_groups_have_their_own_settings(parameter):
@@ -102,3 +103,36 @@ def test_step_without_any_gradient_does_nothing(parameter):
     optimizer.step()
     assert p.item() == 1.0
     assert p not in optimizer.state
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"loss_scale": "dynamic", "gradient_accumulation_steps": 2},
+        {"decay": "independent", "nonlinearity": "tanh"},
+        {"momentum_dtype": "int8", "correction_bits": 8},
+    ],
+    ids=str,
+)
+def test_another_default_device_changes_nothing(options, bits):
+    """``meta`` has no values: whatever was made there would be an error when it is looked at."""
+    runs = []
+    for device in ("cpu", "meta"):
+        p = torch.nn.Parameter(torch.linspace(-1, 1, 1 << 15, device="cpu").bfloat16())
+        with torch.device(device):
+            optimizer = Lion([("p", p)], lr=0.1, weight_decay=0.1, **options)
+            for _ in range(2):
+                p.grad = torch.ones_like(p)
+                optimizer.step()
+            import_state(export_state([("p", p)], optimizer), [("p", p)], optimizer)
+            for _ in range(2):
+                optimizer.step()
+        runs.append(bits([p, optimizer.state_dict()]))
+    assert runs[0] == runs[1]
+
+
+@pytest.mark.parametrize("wd", [0.1, torch.tensor(0.1)], ids=str)
+def test_a_peak_on_a_device_is_not_waited_for(wd):
+    """As of ``meta``, which never has it."""
+    x, peak = torch.ones(3, device="meta"), torch.tensor(0.1, device="meta")
+    lion_update_(x, x.clone(), x.clone(), Scalars(0.1, 0.9, 0.99, wd, peak))

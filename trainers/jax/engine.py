@@ -49,7 +49,7 @@ class JaxEngine:
         self._logits = jit(Transformer.__call__)
         self._gradients = jit(jax.grad(loss))
         self._model: Any = self._weights(parameters)
-        self._state: Any = self._init(self._model)
+        self._state: Any = self._placed(self._init(self._model))
 
     def train_step(self, tokens: NDArray[Any], lr: float, record: bool = False) -> StepResult:
         step = _training_step(self._settings, record=True)[1] if record else self._step
@@ -84,19 +84,18 @@ class JaxEngine:
 
     def load(self, parameters: Tensors, optimizer_state: Tensors, updates: int) -> None:
         self._model = self._weights(parameters)
-        self._state = self._init(self._model)
-        if updates == 0:
-            return
-        kept = {
-            _FIELDS[prefix]: self._tree(named)
-            for prefix, named in loaded(optimizer_state, self._settings).items()
-        }
-        kept["count"] = jnp.asarray(updates, jnp.int32)
-        if self._settings.optimizer == "adamw":
-            adam, *rest = self._state
-            self._state = (adam._replace(**kept), *rest)
-        else:
-            self._state = self._state._replace(**kept)
+        state = self._init(self._model)
+        if updates > 0:
+            kept = {
+                _FIELDS[prefix]: self._tree(named)
+                for prefix, named in loaded(optimizer_state, self._settings).items()
+            }
+            kept["count"] = jnp.asarray(updates, jnp.int32)
+            if self._settings.optimizer == "adamw":
+                state = (state[0]._replace(**kept), *state[1:])
+            else:
+                state = state._replace(**kept)
+        self._state = self._placed(state)
 
     def _weights(self, parameters: Tensors) -> Any:
         check_tensors(parameters, self._shapes)
@@ -111,6 +110,11 @@ class JaxEngine:
             ),
             self._template,
         )
+
+    def _placed(self, state: Any) -> Any:
+        """On the device as a step leaves it: one that is only there by default, as are scalars that
+        are made without a device, is another kind of argument, and the step compiled once more."""
+        return jax.device_put(state, self._jax_device)
 
     def _tokens(self, tokens: NDArray[Any]) -> Array:
         placed: Array = jax.device_put(np.ascontiguousarray(tokens, np.int32), self._jax_device)

@@ -150,7 +150,7 @@ class TorchEngine:
             betas=settings.betas,
             weight_decay=settings.weight_decay,
             momentum_dtype=settings.momentum_dtype,
-            **({'correction_bits': settings.correction_bits} if settings.correction_bits else {}),
+            correction_bits=settings.correction_bits,
         )
 
     def _tokens(self, tokens: NDArray[Any]) -> torch.Tensor:
