@@ -17,6 +17,28 @@ def test_dry_run_checks_everything_and_writes_nothing(small: Any, folder: Path) 
     assert small("--dry-run", "--data", "nowhere").code == 5
 
 
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ((), 12),
+        (("--optimizer", "adamw"), 16),
+        (("--dtype", "bfloat16"), 6),
+        (
+            ("--dtype", "bfloat16", "--momentum-dtype", "int8", "--correction-bits", "8"),
+            2 + 2 + 1 + 1 + 2 / 128,
+        ),
+    ],
+)
+def test_a_dry_run_says_what_will_be_held(
+    small: Any, settings: tuple[str, ...], expected: float
+) -> None:
+    result = small("--dry-run", "--set", "width=256", "--set", "hidden=1024", *settings)
+    assert result.code == 0
+    parameters = 256 * 256 + 4 * 256 * 256 + 3 * 1024 * 256 + 3 * 256
+    assert f"{parameters:,} parameters" in result.out
+    assert f"memory     {parameters * expected / 1e6:.1f} MB for weights" in result.out
+
+
 def test_a_dry_run_takes_the_steps_that_the_help_says(
     small: Any, lion_train: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
