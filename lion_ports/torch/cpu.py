@@ -22,7 +22,7 @@ from lion_ports.torch.jobs import Update, alike
 from lion_ports.torch.threads import in_blocks
 
 # The NumPy dtypes that a kernel knows these by; those of 16 bits stand for their bits.
-_KINDS: dict[torch.dtype, type[np.generic]] = {
+KINDS: dict[torch.dtype, type[np.generic]] = {
     torch.float32: np.float32,
     torch.float64: np.float64,
     torch.bfloat16: np.uint16,
@@ -38,10 +38,19 @@ def takes(x: Tensor, g: Tensor, m: Tensor, rule: Rule) -> bool:
     >>> takes(x, x, x, Rule()), takes(x, torch.ones(3, 2).T, x, Rule())
     (True, False)
     """
-    for t in (x, g, m):
-        if not (t.is_cpu and t.dtype in _KINDS and type(t) in _PLAIN) or t.is_neg():
-            return False
-    return rule.nonlinearity in ("sign", "clip") and alike(x, g, m) and _kernel() is not None
+    if not all(t.dtype in KINDS and in_plain_memory(t) for t in (x, g, m)):
+        return False
+    return rule.nonlinearity in ("sign", "clip") and alike(x, g, m) and has_kernel()
+
+
+def in_plain_memory(t: Tensor) -> bool:
+    """Whether the numbers of a tensor are what is in its memory, on the CPU."""
+    return t.is_cpu and type(t) in _PLAIN and not t.is_neg()
+
+
+def has_kernel() -> bool:
+    """Whether Numba is there."""
+    return _kernel() is not None
 
 
 def lion_updates_(
@@ -59,9 +68,9 @@ def lion_updates_(
     for update in updates:
         batches[update.x.dtype, update.g.dtype, update.m.dtype].append(update)
     for dtypes, batch in batches.items():
-        kinds = tuple(np.empty(0, _KINDS[dtype]) for dtype in dtypes)
-        compute = _KINDS[compute_dtype(dtypes[0])]
-        options = _options(compute, scalars, rule, maximize)
+        kinds = tuple(np.empty(0, KINDS[dtype]) for dtype in dtypes)
+        compute = KINDS[compute_dtype(dtypes[0])]
+        options = options_of(compute, scalars, rule, maximize)
         _update_batch(batch, kinds, compute, options, rule)
 
 
@@ -91,7 +100,7 @@ def _update_batch(
     in_blocks(partial(kernel.update_, table, kinds, options, scales), elements)
 
 
-def _options(compute: Any, scalars: Scalars, rule: Rule, maximize: bool) -> tuple[Any, ...]:
+def options_of(compute: Any, scalars: Scalars, rule: Rule, maximize: bool) -> tuple[Any, ...]:
     """Scalars, rounded once to the compute dtype (L-006), and flags, as a kernel takes them."""
     lr, b1, b2, wd = (float(scalar) for scalar in scalars[:4])
     steepness = 0.0 if rule.nonlinearity == "sign" else rule.steepness

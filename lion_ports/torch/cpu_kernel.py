@@ -2,6 +2,8 @@
 
 Kernels get tensors as tables of addresses and sizes, and a range of elements to work on, counted
 through all tensors of the table: work is dealt out by elements, however many tensors there are.
+``cpu_small_kernel.py`` has parts of this compiled in, and Numba does not look whether this file is
+newer than what it kept of that one: after a change here, touch it there as well.
 Nothing is fused or reassociated (L-007): Numba lets LLVM do neither unless ``fastmath`` is on.
 """
 

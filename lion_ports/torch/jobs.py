@@ -62,6 +62,30 @@ class Update(NamedTuple):
     g: Tensor
     m: Tensor
 
+    @property
+    def written(self) -> tuple[Tensor, ...]:
+        """What it changes."""
+        return self.x, self.m
+
+
+class SmallUpdate(NamedTuple):
+    """What one update of small state works on, in place (L-031, L-032).
+
+    ``updates`` were made before it.
+    """
+
+    x: Tensor
+    g: Tensor
+    m: Tensor
+    scale: Tensor | None
+    correction: Tensor | None
+    updates: int
+
+    @property
+    def written(self) -> tuple[Tensor, ...]:
+        """What it changes."""
+        return tuple(t for t in (self.x, self.m, self.scale, self.correction) if t is not None)
+
 
 def alike(x: Tensor, g: Tensor, m: Tensor) -> bool:
     """Whether element i in memory is the same element of all three, and there are no gaps.

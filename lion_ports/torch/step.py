@@ -5,15 +5,15 @@
 
 from collections.abc import Iterator
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from lion_ports.torch import cpu, gpu
+from lion_ports.torch import cpu, cpu_small, gpu
 from lion_ports.torch.arithmetic import as_reals, compute_dtype, narrow
 from lion_ports.torch.gradients import effective_gradients
-from lion_ports.torch.jobs import Job, Settings, Update
+from lion_ports.torch.jobs import Job, Settings, SmallUpdate, Update
 from lion_ports.torch.sharding import is_dtensor
 from lion_ports.torch.storage import (
     BLOCK,
@@ -32,7 +32,7 @@ _SMALL = 1 << 14
 _GPU_SLICE = 1 << 24
 
 # Elements of temporary gradients that wait for their update at most, or one tensor.
-_HELD = {cpu: 1 << 18, gpu: 1 << 26}
+_HELD = {cpu: 1 << 18, cpu_small: 1 << 18, gpu: 1 << 26}
 
 # Memory for temporaries by compute dtype, allocated once a step.
 Scratch = dict[torch.dtype, Tensor]
@@ -66,18 +66,23 @@ class _Batches:
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[tuple[ModuleType, int], tuple[Settings, list[Update]]] = {}
+        self._waiting: dict[tuple[ModuleType, int], tuple[Settings, list[Any]]] = {}
         self._held = 0  # elements of gradients
 
     def take(self, job: Job, g: Tensor) -> bool:
         """Take the update of a job, unless there is no kernel for it."""
         x, m, settings = job.x, job.m, job.settings
         kernel = cpu if x.is_cpu else gpu
-        update = (
-            Update(as_reals(x), as_reals(g), as_reals(m)) if x.is_complex() else Update(x, g, m)
-        )
+        update: Update | SmallUpdate
+        if job.small:
+            kernel, before = cpu_small, int(settings.before)
+            update = SmallUpdate(x, g, m, job.scale, job.correction, before)
+        elif x.is_complex():
+            update = Update(as_reals(x), as_reals(g), as_reals(m))
+        else:
+            update = Update(x, g, m)
         counts_apart = settings.rule.cautious and is_dtensor(job.like)  # of all shards
-        if job.small or counts_apart or not kernel.takes(*update, settings.rule):
+        if counts_apart or not kernel.takes(*update, settings.rule):
             return False
         waiting = self._waiting.get((kernel, id(settings)))
         if waiting is None:
@@ -96,7 +101,9 @@ class _Batches:
                 updates, settings.scalars, settings.rule, maximize=settings.maximize
             )
             # Autograd is to see that they have changed, if it needs them as they were.
-            torch.autograd.graph.increment_version([t for x, _, m in updates for t in (x, m)])
+            torch.autograd.graph.increment_version(
+                [t for update in updates for t in update.written]
+            )
         self._waiting.clear()
         self._held = 0
 

@@ -18,18 +18,18 @@ _GRAIN = 1 << 16
 _BLOCKS = 4
 
 
-def in_blocks(work: Callable[[int, int], object], elements: int) -> None:
+def in_blocks(work: Callable[[int, int], object], elements: int, *, grain: int = _GRAIN) -> None:
     """Call ``work(first, last)`` on ranges that make up ``range(elements)``.
 
     As many threads take part as torch has at the moment (``torch.set_num_threads``), this one among
-    them. Returns when all is done.
+    them, if there are ``grain`` elements for each of the others. Returns when all is done.
 
     >>> covered = []
     >>> in_blocks(lambda first, last: covered.extend(range(first, last)), 10)
     >>> covered == list(range(10))
     True
     """
-    threads = min(torch.get_num_threads(), 1 + elements // _GRAIN)
+    threads = min(torch.get_num_threads(), 1 + elements // grain)
     blocks = 1 if threads == 1 else threads * _BLOCKS
     numbers = count()
 

@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
 
 from lion_ports.torch import (  # noqa: E402
     Lion,
+    cpu_small,
     export_state,
     import_state,
     release_gradients,
@@ -94,6 +95,12 @@ RUNS = [
 ]
 
 
+@pytest.fixture
+def plain(monkeypatch):
+    """As without Numba."""
+    monkeypatch.setattr(cpu_small, "takes", lambda *update: False)
+
+
 def run(dtype, options, bits, made=lambda optimizer: optimizer.step, steps=12):
     dtype = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
     arrays, grads = stream(dtype, steps)
@@ -115,6 +122,11 @@ def run(dtype, options, bits, made=lambda optimizer: optimizer.step, steps=12):
 
 @pytest.mark.parametrize(("dtype", "options"), RUNS, ids=str)
 def test_equals_the_reference(dtype, options, bits):
+    run(dtype, options, bits)
+
+
+@pytest.mark.parametrize(("dtype", "options"), RUNS[::2], ids=str)
+def test_plain_operations_equal_the_reference(dtype, options, bits, plain):
     run(dtype, options, bits)
 
 
@@ -152,7 +164,7 @@ def test_inductor_keeps_the_bits(correction_bits, bits):
 
 
 @pytest.mark.parametrize("correction_bits", [8, 16])
-def test_slices_are_rounded_as_the_whole(correction_bits, bits, monkeypatch):
+def test_slices_are_rounded_as_the_whole(correction_bits, bits, plain, monkeypatch):
     runs = []
     for size in (1 << 18, 1 << 14):
         monkeypatch.setattr(step, "_SLICE", size)

@@ -1,0 +1,89 @@
+"""Small state on the CPU in one pass over the tensors' own memory, where Numba is installed.
+
+The same bits as ``storage.py`` and ``update.py``, which are the definition.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lion_ports.config import Rule, Scalars
+from lion_ports.torch.arithmetic import compute_dtype
+from lion_ports.torch.cpu import KINDS, has_kernel, in_plain_memory, options_of
+from lion_ports.torch.jobs import SmallUpdate
+from lion_ports.torch.storage import scale_count
+from lion_ports.torch.threads import in_blocks
+
+# What a kernel knows the others by: codes and corrections, and bytes for none.
+_ALL_KINDS = {**KINDS, torch.int8: np.int8, torch.int16: np.int16, None: np.uint8}
+
+
+def takes(
+    x: Tensor,
+    g: Tensor,
+    m: Tensor,
+    scale: Tensor | None,
+    correction: Tensor | None,
+    count: int,
+    rule: Rule,
+) -> bool:
+    """Whether ``lion_updates_`` can make this update; otherwise it is one for ``lion_update_``.
+
+    Blocks go by row-major order, so tensors have to lie in it; and what looks at a whole tensor
+    before it is updated, as ``cautious``, would have to load it twice.
+
+    >>> x, m, scale = torch.ones(3), torch.zeros(3, dtype=torch.int8), torch.ones(1).bfloat16()
+    >>> takes(x, x, m, scale, None, 0, Rule()), takes(x, x, m, scale, None, 0, Rule("tanh"))
+    (True, False)
+    """
+    del count
+    tensors = [t for t in (x, g, m, scale, correction) if t is not None]
+    if not all(in_plain_memory(t) and t.is_contiguous() for t in tensors):
+        return False
+    if any(t.dtype not in KINDS for t in (x, g)) or m.dtype not in _ALL_KINDS:
+        return False
+    return rule.nonlinearity in ("sign", "clip") and not rule.cautious and has_kernel()
+
+
+def lion_updates_(
+    updates: Sequence[SmallUpdate], scalars: Scalars, rule: Rule, *, maximize: bool = False
+) -> None:
+    """Make updates that share their scalars, in place (L-001, L-031, L-032).
+
+    Args:
+        updates: those that :func:`takes` is true of.
+        scalars: numbers or 0-d tensors.
+        rule: ``"sign"`` or ``"clip"``, not cautious.
+        maximize: ascend.
+    """
+    batches: dict[tuple[Any, ...], list[SmallUpdate]] = defaultdict(list)
+    for update in updates:
+        x, g, m, _, correction, count = update
+        dtypes = (x.dtype, g.dtype, m.dtype, None if correction is None else correction.dtype)
+        batches[*dtypes, count].append(update)
+    for (x_dtype, g_dtype, m_dtype, c_dtype, count), batch in batches.items():
+        compute = compute_dtype(x_dtype)
+        dtypes = (x_dtype, g_dtype, m_dtype, torch.bfloat16, c_dtype, compute)
+        kinds = tuple(np.empty(0, _ALL_KINDS[dtype]) for dtype in dtypes)
+        options = options_of(KINDS[compute], scalars, rule, maximize)
+        _update_batch(batch, kinds, options, np.uint32(count * 0x85EBCA77 & 0xFFFFFFFF))
+
+
+def _update_batch(batch: list[SmallUpdate], kinds: Any, options: Any, offset: Any) -> None:
+    from lion_ports.torch import cpu_small_kernel
+
+    columns = list(zip(*batch, strict=True))[:5]
+    addresses = [
+        np.array([0 if t is None else t.data_ptr() for t in column], np.int64) for column in columns
+    ]
+    sizes = np.array([update.x.numel() for update in batch], np.int64)
+    starts = np.zeros(len(batch) + 1, np.int64)
+    np.cumsum([scale_count(int(size)) for size in sizes], out=starts[1:])
+    table = (*addresses, sizes, starts)
+    work = partial(cpu_small_kernel.update_small_, table, kinds, options, offset)
+    in_blocks(work, int(starts[-1]), grain=1 << 9)
