@@ -15,7 +15,7 @@ from lion_ports.conformance.cases import CASES, select
 from lion_ports.conformance.execution import replay
 from lion_ports.conformance.fast import fast_cases
 from lion_ports.conformance.mutants import MUTANTS
-from lion_ports.conformance.observation import SilentError, TouchedError
+from lion_ports.conformance.observation import RecompiledError, SilentError, TouchedError
 from lion_ports.conformance.verdict import judge
 
 MINE = """
@@ -190,7 +190,7 @@ def trial(case_id):
 def fails(name, case):
     try:
         observed, uninterrupted = replay(MUTANTS[name].make, trial(case.id))
-    except (TouchedError, SilentError):
+    except (RecompiledError, SilentError, TouchedError):
         return True
     judgement = judge(trial(case.id), observed, uninterrupted=uninterrupted)
     return judgement.faithful is not None
