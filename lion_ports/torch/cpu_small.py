@@ -20,7 +20,12 @@ from lion_ports.torch.storage import scale_count
 from lion_ports.torch.threads import in_blocks
 
 # What a kernel knows the others by: codes and corrections, and bytes for none.
-_ALL_KINDS = {**KINDS, torch.int8: np.int8, torch.int16: np.int16, None: np.uint8}
+_ALL_KINDS: dict[Any, type[np.generic]] = {
+    **KINDS,
+    torch.int8: np.int8,
+    torch.int16: np.int16,
+    None: np.uint8,
+}
 
 
 def takes(
@@ -68,8 +73,8 @@ def lion_updates_(
         batches[*dtypes, count].append(update)
     for (x_dtype, g_dtype, m_dtype, c_dtype, count), batch in batches.items():
         compute = compute_dtype(x_dtype)
-        dtypes = (x_dtype, g_dtype, m_dtype, torch.bfloat16, c_dtype, compute)
-        kinds = tuple(np.empty(0, _ALL_KINDS[dtype]) for dtype in dtypes)
+        all_dtypes = (x_dtype, g_dtype, m_dtype, torch.bfloat16, c_dtype, compute)
+        kinds = tuple(np.empty(0, _ALL_KINDS[dtype]) for dtype in all_dtypes)
         options = options_of(KINDS[compute], scalars, rule, maximize)
         _update_batch(batch, kinds, options, np.uint32(count * 0x85EBCA77 & 0xFFFFFFFF))
 

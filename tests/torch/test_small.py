@@ -177,6 +177,31 @@ def test_slices_are_rounded_as_the_whole(correction_bits, bits, plain, monkeypat
     assert runs[0] == runs[1]
 
 
+@pytest.mark.parametrize("way", ["eager", pytest.param("compiled", marks=pytest.mark.slow)])
+def test_any_bits(way, bits):
+    """Of a float32: what is loaded and stored is what the reference loads and stores."""
+    torch.compiler.reset()
+    compiled = torch.compile if way == "compiled" else lambda function: function
+    encode, split = compiled(storage.encode), compiled(storage.split)
+    rng = np.random.Generator(np.random.Philox(13))
+    for size in (300, 1280):
+        x = rng.integers(0, 2**32, size, np.uint32).view(np.float32)
+        x[::7] = np.finfo(np.float32).max
+        x[256:] = np.float32(2.0**-140) * rng.integers(-9, 9, size - 256)
+        for count in (0, 1, 2**31 + 5):
+            made = encode(torch.from_numpy(x), torch.tensor(count))
+            due = reference.storage.encode(x, count)
+            assert bits(made) == bits([from_numpy(a) for a in due])
+            decoded = compiled(storage.decode)(*made)
+            assert bits(decoded) == bits(from_numpy(reference.storage.decode(*due)))
+            for correction_bits in (8, 16):
+                made = split(torch.from_numpy(x), correction_bits, torch.tensor(count))
+                due = reference.storage.split(x, correction_bits, count)
+                assert bits(made) == bits([from_numpy(a) for a in due])
+                joined = compiled(storage.join)(*made)
+                assert bits(joined) == bits(from_numpy(reference.storage.join(*due)))
+
+
 def test_elements_far_from_the_first():
     """Their places are counted in 32 bits without a sign."""
     count, start = torch.tensor(2**31 + 7), 2**32 - 128

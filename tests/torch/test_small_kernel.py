@@ -12,7 +12,7 @@ BITS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 INT8, CLIP = {"momentum_dtype": "int8"}, {"nonlinearity": "clip", "steepness": 3.0}
 # Parameter, gradient, options.
 MIXTURES = [
-    (F32, F32, INT8),
+    (F32, F32, INT8 | {"betas": (0.9, 0.0)}),  # all that a gradient may be
     (F32, BF16, INT8 | CLIP | {"cautious_decay": True, "weight_decay": 0.1}),
     (F64, F64, INT8),
     (F16, F32, INT8 | {"decay": "independent", "lr_peak": 0.5, "weight_decay": 0.1}),
@@ -29,7 +29,7 @@ def any_bits(size, dtype, generator):
     least, most = torch.iinfo(integers).min, torch.iinfo(integers).max
     drawn = torch.randint(least, most, (size,), generator=generator, dtype=integers)
     normal = torch.randn(size, generator=generator).to(dtype)
-    normal[1::9] = 0
+    normal[1::9], normal[2::170] = 0, torch.finfo(dtype).max
     return torch.where(torch.rand(size, generator=generator) < 0.25, drawn.view(dtype), normal)
 
 
