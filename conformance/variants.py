@@ -126,7 +126,10 @@ class Variant:
             scalars = config.scalars(rate, wd, self.state.lr_peak, decays=decays)
             with np.errstate(all="ignore"):
                 new_x, new_m = (np.asarray(a) for a in self.update(self, name, x, g, m, scalars))
+            if slot in state.momentum_scale:
+                new_m = new_m.astype(np.float32)
             if name in state.correction:
+                new_x = new_x.astype(np.float32)
                 reference.store_parameter(params, state, name, new_x, state.count, self.split)
             else:
                 params[name] = new_x

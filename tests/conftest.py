@@ -26,7 +26,7 @@ class Mine:
         return self.x
 
     def momentum(self):
-        return self.state.momentum
+        return {n: reference.load_momentum(self.state, n) for n in self.state.momentum}
 """
 
 

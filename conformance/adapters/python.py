@@ -65,8 +65,8 @@ class Reference:
         return dict(self._params)
 
     def momentum(self) -> dict[str, NDArray[Any]]:
-        """The momentum as stored."""
-        return dict(self._state.momentum)
+        """The momentum that is stored, that of 8 bits as what it stands for."""
+        return {n: reference.load_momentum(self._state, n) for n in self._state.momentum}
 
     def average(self) -> dict[str, NDArray[Any]] | None:
         """The averages, if there are any."""
@@ -74,8 +74,9 @@ class Reference:
 
     def load(self, params: Arrays, momentum: Arrays) -> None:
         """Go on from this state."""
-        self._params = dict(params)
-        self._state = self._state._replace(momentum=dict(momentum))
+        self._params, self._state = dict(params), reference.copies(self._state)
+        for name, m in momentum.items():
+            reference.store_momentum(self._state, name, m)
 
     def export(self) -> PortableState:
         """The state as L-030 has it."""
