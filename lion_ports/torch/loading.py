@@ -13,7 +13,7 @@ from lion_ports.torch import counters
 from lion_ports.torch.foreign import refuse_foreign_state
 from lion_ports.torch.groups import Watch, complete_loaded
 from lion_ports.torch.jobs import Group, Slots
-from lion_ports.torch.storage import scale_count
+from lion_ports.torch.storage import CORRECTIONS, scale_count
 
 # What only belongs to gradient accumulation (L-025).
 _SUMS = ("grad_sum", "seen")
@@ -83,7 +83,14 @@ def _refuse_small(saved_id: Any, slots: Slots, p: Tensor) -> None:
             f"parameter {saved_id} was saved with {found or 'no'} scales of its momentum, and "
             f"{due or 'none'} are needed; load a whole state"
         )
-    if correction is not None and p.dtype != torch.bfloat16:
+    if correction is None:
+        return
+    if correction.dtype not in CORRECTIONS.values():
+        raise StateError(
+            f"the correction of parameter {saved_id} was saved as {correction.dtype}, and has to "
+            "be int8 or int16; load a state that was not converted"
+        )
+    if p.dtype != torch.bfloat16:
         raise StateError(
             f"parameter {saved_id} was saved with a correction, and is {p.dtype}; convert the "
             "model to bfloat16"
