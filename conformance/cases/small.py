@@ -171,6 +171,13 @@ CASES = [
         partial(_blocks, "float16", correction_bits=16),
     ),
     Case(
+        "state-portable-correction",
+        "L-030",
+        "A correction of 8 bits goes through the file, beside a momentum in bfloat16.",
+        lambda: replace(_near_one(8, 8, 2.0**-9), restart_at=4, portable=True),
+        ("reset-on-load", "correction-lost-on-load"),
+    ),
+    Case(
         "state-portable-small",
         "L-030",
         "Codes, scales and corrections go through the file.",
