@@ -19,6 +19,8 @@ K_MOVE = 8
 """Roundings in x - lr*(u + wd*x) over all rewritings (7), and one for their products."""
 K_AVERAGE = 4
 """Roundings in d*e + (1-d)*x over all rewritings (3), and one for their products."""
+CODE_LOSS = 1 / 8
+"""What the code of L-031 may take from a momentum, a step of it, in units of the largest."""
 
 Bools = NDArray[np.bool_]
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from lion_ports import reference
 from lion_ports.conformance.bits import hexadecimal, reals, same
-from lion_ports.conformance.bound import Before, StepBound, average_range
+from lion_ports.conformance.bound import CODE_LOSS, Before, StepBound, average_range
 from lion_ports.conformance.finding import Finding, decay_at, first, found
 from lion_ports.conformance.pipeline import Effective, effective_gradients, unit_roundoff
 from lion_ports.conformance.trial import Array, Snapshot, Trial
@@ -111,7 +111,8 @@ class _Faithful:
         if name in self._whole:
             self._whole[name] = _Hidden(*check.follow_parameter(x1))
         if not m_seen:
-            self._momentum[name] = _Hidden(*check.follow_momentum(x1, self._loss))
+            loss = max(self._loss, CODE_LOSS) if name in self._coded else self._loss
+            self._momentum[name] = _Hidden(*check.follow_momentum(x1, loss))
         finding = (
             self._averaged(i, name, state, overwrite) if config.ema_decay is not None else None
         )

@@ -44,14 +44,9 @@ def judge_trajectory(
     if finding is None and uninterrupted is not None:
         finding, _ = compare(trial, observed, uninterrupted, same)
     elif finding is None:
-        finding, ambiguous = faithfully(trial, observed, flush=flush, loss=_loss(trial))
+        finding, ambiguous = faithfully(trial, observed, flush=flush, loss=STATE_LOSS)
         finding = finding or _disagreement(trial, observed, expected)
     return Judgement(bitwise, finding, max_ulp, ambiguous, bitwise is None)
-
-
-def _loss(trial: Trial) -> float:
-    """That of the code of L-031 is one of its steps, an eighth of the largest momentum."""
-    return 1 / 8 if trial.config.momentum_dtype == "int8" else STATE_LOSS
 
 
 def _disagreement(

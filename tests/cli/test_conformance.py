@@ -292,6 +292,7 @@ OPTIONS = {
     "cautious_cap", "cautious_decay", "steepness", "clipvalue", "clipnorm", "global_clipnorm",
     "gradient_accumulation_steps", "ema_decay", "ema_overwrite_every", "loss_scale",
     "loss_scale_growth_interval", 'decay="independent"', 'momentum_dtype="float32"',
+    'momentum_dtype="int8"', "correction_bits",
     'momentum_dtype="bfloat16"', 'nonfinite="skip"', 'nonfinite="raise"', 'nonlinearity="tanh"',
     'nonlinearity="clip"', 'nonlinearity="l2"', 'loss_scale="dynamic"',
 }  # fmt: skip
