@@ -173,7 +173,7 @@ def test_the_page_is_what_the_command_makes_of_a_case(case):
 
 @pytest.mark.slow
 def test_the_page_is_what_the_command_makes():
-    assert kills.page(kills.kill_matrix(list(CASES.values()))) == KILL_PAGE
+    assert kills.page(kills.kill_matrix(list(CASES.values()), jobs=2)) == KILL_PAGE
 
 
 def test_the_command_fails_where_a_mutant_survives():
