@@ -109,6 +109,11 @@ class Target:
         made = self.load()
         if not (self.ours or self.kind == "optax"):
             self._refuse_schedules(settings)
+        eight_bits = (
+            settings.get("momentum_dtype") == "int8" and "momentum_dtype" not in self.rename
+        )
+        if eight_bits and not self.ours:  # elsewhere a dtype to cast to, and no code (L-031)
+            raise UnsupportedError('option momentum_dtype="int8"')
         names = {**(names or {}), **self.rename}
         options = {names.get(name, name): name for name in settings if name in OPTIONS}
         given = {**self.kwargs, **{names.get(name, name): v for name, v in settings.items()}}

@@ -7,6 +7,7 @@ from lion_ports.config import LionConfig
 from lion_ports.conformance.adapters.offering import offers
 from lion_ports.conformance.cases import CASES, select
 from lion_ports.conformance.execution import run_case
+from lion_ports.conformance.runner import run
 
 
 class Plain:
@@ -182,3 +183,11 @@ def test_what_is_not_refused_fails_bitwise_and_is_not_offered_otherwise(made, wo
     strict, lenient = run_case(case, made, "bitwise"), run_case(case, made, "faithful")
     assert (strict.outcome, strict.detail) == ("FAIL", f"not refused: {words}")
     assert (lenient.outcome, lenient.detail) == ("UNSUPPORTED", f"refusing {words}")
+
+
+def test_a_dtype_to_cast_to_is_no_code_of_8_bits():
+    """optax' mu_dtype takes int8, and would store zeros."""
+    pytest.importorskip("optax", reason="needs the extra 'jax'")
+    report = run("optax:optax:lion", select(("option-int8-float32",)), "faithful")
+    assert [case.outcome for case in report.cases] == ["UNSUPPORTED"]
+    assert 'momentum_dtype="int8"' in report.cases[0].detail
