@@ -116,7 +116,17 @@ def times(a: Array, b: Array, zero: Array) -> Array:
 
 def after(array: Array, other: Array, zero: Array) -> Array:
     """``array``, computed when ``other``, of the same shape, has been."""
-    return hidden(array, _bits(other) & zero.astype(_BITS[other.dtype.itemsize]))
+    bits = _bits(other)
+    # XLA on the CPU reads ``other`` again for it: one element is enough, where that is no message
+    # from another device. Elsewhere both are computed in one pass.
+    if bits.size > 0 and jax.device_count() == 1 and jax.typeof(other).sharding.mesh.empty:
+        bits = lax.platform_dependent(bits, cpu=_first, default=lambda bits: bits)
+    return hidden(array, bits & zero.astype(bits.dtype))
+
+
+def _first(bits: Array) -> Array:
+    first = lax.slice(bits, (0,) * bits.ndim, (1,) * bits.ndim)
+    return jnp.broadcast_to(first.reshape(()), bits.shape)
 
 
 @jax.custom_jvp
