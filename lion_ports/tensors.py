@@ -56,7 +56,7 @@ def from_bytes(content: bytes) -> tuple[dict[str, Array], dict[str, str]]:
     except SafetensorError as error:
         raise StateError(f"it is not a whole safetensors file ({error})") from None
     stored = {}
-    for name, tensor in read:
+    for name, tensor in sorted(read, key=lambda named: named[0]):  # they come in any order
         if tensor["dtype"] not in _DTYPES:
             raise StateError(f"its tensor {name!r} has the dtype {tensor['dtype']}, unknown here")
         dtype = _DTYPES[tensor["dtype"]]

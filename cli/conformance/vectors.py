@@ -40,6 +40,7 @@ def command(check: bool, target: Path | None, folder: Path | None) -> None:
     if newer:
         click.echo(f"newer than these vectors, and not among them: {', '.join(newer)}")
     if differences:
-        click.echo(f"{where.name}: {len(differences)} differences")
+        count = len(differences)
+        click.echo(f"{where.name}: {count} difference{'' if count == 1 else 's'}")
         sys.exit(1)
     click.echo(f"{where.name}: every vector is what the suite gives, bit for bit")

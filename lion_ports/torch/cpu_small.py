@@ -91,4 +91,4 @@ def _update_batch(batch: list[SmallUpdate], kinds: Any, options: Any, offset: An
     np.cumsum([scale_count(int(size)) for size in sizes], out=starts[1:])
     table = (*addresses, sizes, starts)
     work = partial(cpu_small_kernel.update_small_, table, kinds, options, offset)
-    in_blocks(work, int(starts[-1]), grain=1 << 9)
+    in_blocks(work, int(starts[-1]), grain=1 << 11)

@@ -13,7 +13,7 @@ from itertools import count
 import torch
 
 # Elements that are worth waking another thread for.
-_GRAIN = 1 << 16
+_GRAIN = 1 << 19
 # Blocks for each thread, so that one that is late, or disturbed, gets fewer of them.
 _BLOCKS = 4
 
