@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from lion_ports.errors import LionError
+from lion_ports.cli.shared import run_and_exit
 
 if TYPE_CHECKING:
     from lion_ports.trainers.settings import Resolved
@@ -26,28 +26,8 @@ EPILOG = (
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run ``lion-train`` and exit; every foreseen error is one sentence on stderr."""
-    try:
-        code = cli.main(arguments, prog_name="lion-train", standalone_mode=False)
-    except LionError as error:
-        code = _fail(str(error), getattr(error, "exit_code", 2))
-    except click.UsageError as error:
-        code = _fail(error.format_message(), 2)
-    except click.Abort:
-        code = 130
-    except BrokenPipeError:
-        # The reader of our output has gone (``| head``): nothing is left to say.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    except OSError as error:
-        where = f": {error.filename}" if error.filename else ""
-        code = _fail(f"{error.strerror or error}{where}", 2)
-    sys.exit(code or 0)
-
-
-def _fail(message: str, code: int) -> int:
-    print(f"lion-train: {message}", file=sys.stderr)
-    return code
+    """Run ``lion-train`` and exit."""
+    run_and_exit(cli, "lion-train", arguments)
 
 
 def _setting(flag: str, metavar: str, text: str, **more: Any) -> Callable[[Command], Command]:

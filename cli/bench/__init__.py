@@ -3,14 +3,10 @@
 Each command is the object ``command`` of the module of its name, imported when it is called.
 """
 
-import importlib
-import os
-import sys
-
 import click
 
 from lion_ports import __version__
-from lion_ports.errors import LionError
+from lion_ports.cli.shared import LazyGroup, run_and_exit
 
 COMMANDS = {
     "step": "One step of every optimizer found here, on the same shapes.",
@@ -20,23 +16,12 @@ COMMANDS = {
 """In the order of --help, with the first line of each command's own help."""
 
 
-class _Commands(click.Group):
-    def list_commands(self, context: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
-            return None
-        module = importlib.import_module(f"lion_ports.cli.bench.{name}")
-        command: click.Command = module.command
-        return command
-
-    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
-
-
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    package=__name__,
+    listed=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="lion-bench")
 def cli() -> None:
     """Time optimizers side by side: medians of interleaved rounds, as ratios.
@@ -50,25 +35,6 @@ def cli() -> None:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run ``lion-bench`` and exit; every foreseen error is one sentence on stderr."""
-    try:
-        code = cli.main(arguments, prog_name="lion-bench", standalone_mode=False)
-    except LionError as error:
-        code = _fail(str(error), getattr(error, "exit_code", 2))
-    except click.UsageError as error:
-        code = _fail(error.format_message(), 2)
-    except click.Abort:
-        code = _fail("interrupted; all processes are ended, and nothing is written", 130)
-    except BrokenPipeError:
-        # The reader of our output has gone (``| head``): nothing is left to say.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    except OSError as error:
-        where = f": {error.filename}" if error.filename else ""
-        code = _fail(f"{error.strerror or error}{where}", 2)
-    sys.exit(code or 0)
-
-
-def _fail(message: str, code: int) -> int:
-    print(f"lion-bench: {message}", file=sys.stderr)
-    return code
+    """Run ``lion-bench`` and exit."""
+    words = "interrupted; all processes are ended, and nothing is written"
+    run_and_exit(cli, "lion-bench", arguments, interrupted=words)

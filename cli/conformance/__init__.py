@@ -3,12 +3,12 @@
 Each command is the object ``command`` of the module of its name, imported when it is called.
 """
 
-import importlib
 from typing import Any
 
 import click
 
 from lion_ports import SPEC_VERSION, __version__
+from lion_ports.cli.shared import LazyGroup
 
 COMMANDS = {
     "list": "Levels, implementations found here, and cases.",
@@ -24,17 +24,7 @@ COMMANDS = {
 """In the order of --help, with the first line of each command's own help."""
 
 
-class _Commands(click.Group):
-    def list_commands(self, context: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
-            return None
-        module = importlib.import_module(f"lion_ports.cli.conformance.{name}")
-        command: click.Command = module.command
-        return command
-
+class _Commands(LazyGroup):
     def invoke(self, context: click.Context) -> Any:
         try:
             return super().invoke(context)
@@ -42,12 +32,13 @@ class _Commands(click.Group):
             click.echo("lion-conformance: interrupted; all processes are ended", err=True)
             context.exit(130)
 
-    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
 
-
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Commands,
+    package=__name__,
+    listed=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(f"{__version__}, specification {SPEC_VERSION}", prog_name="lion-conformance")
 def main() -> None:
     """Is this Lion the Lion of the specification, and if not, what is it instead?
