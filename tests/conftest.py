@@ -11,7 +11,7 @@ import pytest
 MINE = """\
 import ctypes, os, pathlib, time
 import numpy as np
-from lion_ports import reference
+from lion_ports import LionConfig, reference
 
 
 class Mine:

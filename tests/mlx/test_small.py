@@ -9,6 +9,7 @@ import mlx.optimizers as optim
 import numpy as np
 import pytest
 from mlx.utils import tree_flatten, tree_map, tree_unflatten
+from small_state import LR, stream
 
 from lion_ports import ConfigError, LionConfig, StateError, load_state, reference, save_state
 from lion_ports.conformance.bits import reals, same
@@ -16,37 +17,12 @@ from lion_ports.mlx import Lion, export_state, import_state
 from lion_ports.mlx.state import from_numpy, to_numpy
 from lion_ports.mlx.storage import decode, encode, join, split
 
-LR = 2.0**-7 * 1.1
-SHAPES = [(), (0,), (1,), (127,), (128,), (129,), (2, 128), (3, 43), (2, 2, 65)]
-SPECIAL = [0, -0.0, np.inf, -np.inf, np.nan, 2.0**-126, -(2.0**-120), 3e38, -1e38, 1]
-DTYPES = {"bfloat16": ml_dtypes.bfloat16, "float32": np.float32, "float16": np.float16}
 SLOTS = {
     "m": "momentum",
     "m_scale": "momentum_scale",
     "correction": "correction",
     "average": "average",
 }
-
-
-def stream(dtype, steps):
-    """Parameters around a block long, and gradients of many sizes, now and then not finite."""
-    rng = np.random.Generator(np.random.Philox(11))
-    dtype = DTYPES[dtype]
-
-    def draw():
-        scales = 2.0 ** rng.integers(-12, 3, len(SHAPES))
-        drawn = [
-            np.asarray(k * rng.standard_normal(s)) for k, s in zip(scales, SHAPES, strict=True)
-        ]
-        return {f"p{i}": np.asarray(a.astype(dtype)) for i, a in enumerate(drawn)}
-
-    params, grads = draw(), [draw() for _ in range(steps)]
-    with np.errstate(over="ignore"):
-        params["p3"][: len(SPECIAL)] = np.array(SPECIAL).astype(dtype)
-        grads[2]["p5"][-len(SPECIAL) :] = np.array(SPECIAL).astype(dtype)
-    for i in (1, 4):
-        grads[i]["p7"] = None
-    return params, grads
 
 
 def tensors(arrays):

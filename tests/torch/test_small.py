@@ -1,51 +1,26 @@
 """Small state: a momentum of 8 bits (L-031) and corrections of bfloat16 (L-032)."""
 
-import ml_dtypes
 import numpy as np
 import pytest
+from small_state import LR, stream
 
-from lion_ports import ConfigError, LionConfig, StateError, reference
+from lion_ports import LionConfig, reference
 
 torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
 
 from lion_ports.torch import (  # noqa: E402
     Lion,
     cpu_small,
-    export_state,
-    import_state,
     release_gradients,
     step,
     storage,
 )
-from lion_ports.torch.state import from_numpy, to_numpy  # noqa: E402
+from lion_ports.torch.state import from_numpy  # noqa: E402
 
-LR = 2.0**-7 * 1.1
-SHAPES = [(), (0,), (1,), (127,), (128,), (129,), (2, 128), (3, 43), (2, 3, 5, 13)]
-SPECIAL = [0, -0.0, np.inf, -np.inf, np.nan, 2.0**-126, -(2.0**-120), 3e38, -1e38, 1e-42]
 KEPT = {"exp_avg": "momentum", "exp_avg_scale": "momentum_scale"}
 KEPT |= {"correction": "correction", "average": "average"}
 INT8 = {"momentum_dtype": "int8"}
 AVERAGED = {"ema_decay": 0.75, "ema_overwrite_every": 3}
-
-
-def stream(dtype, steps=12):
-    """Parameters around a block long, and gradients of many sizes, now and then not finite."""
-    rng = np.random.Generator(np.random.Philox(11))
-
-    def draw():
-        scales = 2.0 ** rng.integers(-12, 3, len(SHAPES))
-        drawn = [
-            np.asarray(k * rng.standard_normal(s)) for k, s in zip(scales, SHAPES, strict=True)
-        ]
-        return {f"p{i}": np.asarray(a.astype(dtype)) for i, a in enumerate(drawn)}
-
-    params, grads = draw(), [draw() for _ in range(steps)]
-    with np.errstate(over="ignore"):
-        params["p3"][: len(SPECIAL)] = np.array(SPECIAL).astype(dtype)
-        grads[2]["p5"][-len(SPECIAL) :] = np.array(SPECIAL).astype(dtype)
-    for i in (1, 4):
-        grads[i]["p7"] = None
-    return params, grads
 
 
 def parameters(arrays):
@@ -102,8 +77,7 @@ def plain(monkeypatch):
 
 
 def run(dtype, options, bits, made=lambda optimizer: optimizer.step, steps=12):
-    dtype = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
-    arrays, grads = stream(dtype, steps)
+    arrays, grads = stream(dtype, steps, subnormal=True)
     settings = {"lr": LR, "weight_decay": 0.1, **options}
     config, params = LionConfig(**settings), parameters(arrays)
     state, optimizer = reference.init(arrays, config), Lion(params.items(), **settings)
@@ -298,155 +272,3 @@ def test_released_gradients_make_the_same_steps(bits):
             optimizer.zero_grad()
         runs.append(bits([p, optimizer.state[p]]))
     assert runs[0] == runs[1]
-
-
-def begun(settings, dtype=torch.bfloat16):
-    p = torch.nn.Parameter(torch.linspace(-1, 1, 130).to(dtype))
-    optimizer = Lion([("p", p)], LR, **settings)
-    p.grad = torch.linspace(-1, 2, 130).to(dtype)
-    optimizer.step()
-    return p, optimizer
-
-
-SMALL = INT8 | {"correction_bits": 8}
-
-
-@pytest.mark.parametrize("portable", [False, True], ids=["state_dict", "portable"])
-def test_a_run_goes_on_from_what_was_saved(portable, bits, tmp_path):
-    p, optimizer = begun(SMALL)
-    other = torch.nn.Parameter(p.detach().clone())
-    resumed = Lion([("p", other)], LR, **SMALL)
-    if portable:
-        import_state(export_state([("p", p)], optimizer), [("p", other)], resumed)
-    else:
-        torch.save(optimizer.state_dict(), tmp_path / "state.pt")
-        resumed.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
-    assert bits(resumed.state[other]) == bits(optimizer.state[p])
-    other.grad = p.grad
-    for each in (optimizer, resumed):
-        each.step()
-    assert bits([other, resumed.state[other]]) == bits([p, optimizer.state[p]])
-
-
-def test_a_portable_state_is_the_references():
-    p, optimizer = begun(SMALL)
-    saved = export_state([("p", p)], optimizer)
-    params, state = reference.import_state(saved)
-    grads = {"p": to_numpy(p.grad)}
-    params, state = reference.step(params, grads, state, LionConfig(LR, **SMALL))
-    optimizer.step()
-    now = export_state([("p", p)], optimizer)
-    for field in ("momentum", "momentum_scale", "correction"):
-        assert getattr(now, field)["p"].tobytes() == getattr(state, field)["p"].tobytes()
-    assert now.parameters["p"].tobytes() == params["p"].tobytes()
-
-
-def test_a_portable_state_needs_the_same_options():
-    p, optimizer = begun(SMALL)
-    saved = export_state([("p", p)], optimizer)
-    with pytest.raises(StateError, match="with momentum_dtype='int8', and this one is without"):
-        import_state(saved, [("p", p)], Lion([p], LR, correction_bits=8))
-    with pytest.raises(StateError, match="with correction_bits, and this one is without"):
-        import_state(saved, [("p", p)], Lion([p], LR, **INT8))
-    # The other way round nothing is missing: the momentum keeps its dtype, as ever (L-016).
-    plain = begun({})
-    small = Lion([("p", plain[0])], LR, **SMALL)
-    import_state(export_state([("p", plain[0])], plain[1]), [("p", plain[0])], small)
-    assert set(small.state[plain[0]]) == {"exp_avg", "correction"}
-    assert small.state[plain[0]]["exp_avg"].dtype == torch.bfloat16
-    small.step()
-
-
-class OtherLion(torch.optim.Optimizer):
-    """One that knows nothing of small state."""
-
-    def __init__(self, params):
-        super().__init__(params, {"lr": 1e-4, "betas": (0.9, 0.99)})
-
-
-@pytest.mark.parametrize("settings", [INT8, {"correction_bits": 8}], ids=str)
-def test_the_lions_of_others_do_not_go_on_from_small_state(settings):
-    p, optimizer = begun(settings)
-    with pytest.raises(StateError, match="with options that are part of it"):
-        import_state(export_state([("p", p)], optimizer), [("p", p)], OtherLion([p]))
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"exp_avg_scale": None}, "saved with no scales of its momentum, and .2,. are needed"),
-        ({"exp_avg_scale": torch.ones(1)}, "saved with .1,. scales"),
-        ({"exp_avg": torch.ones(130)}, "scales of its momentum, and none are needed"),
-        ({"correction": torch.ones(3)}, "the correction of parameter 0 was saved with shape"),
-        ({"correction": torch.ones(130)}, "the correction of parameter 0 was saved as torch.float"),
-    ],
-    ids=str,
-)
-def test_a_state_that_is_not_whole(change, message, bits):
-    p, optimizer = begun(SMALL)
-    saved, before = optimizer.state_dict(), bits(optimizer.state[p])
-    slots = {**saved["state"][0], **change}
-    saved["state"] = {0: {n: value for n, value in slots.items() if value is not None}}
-    with pytest.raises(StateError, match=message):
-        optimizer.load_state_dict(saved)
-    assert bits(optimizer.state[p]) == before
-
-
-def test_a_correction_of_another_dtype():
-    _, optimizer = begun(SMALL)
-    _, other = begun({}, torch.float32)
-    with pytest.raises(StateError, match=r"a correction, and is torch.float32; convert the model"):
-        other.load_state_dict(optimizer.state_dict())
-
-
-@pytest.mark.parametrize(
-    ("dtype", "options", "each"),
-    [
-        (torch.float32, INT8, 1 + 2 / 128),
-        (torch.bfloat16, SMALL, 2 + 2 / 128),  # and 2 of the parameter itself
-        (torch.bfloat16, {"correction_bits": 16}, 4),
-    ],
-    ids=str,
-)
-def test_bytes_of_a_parameter(dtype, options, each):
-    p = torch.nn.Parameter(torch.ones(256, 512, dtype=dtype))
-    p.grad = torch.ones_like(p)
-    optimizer = Lion([p], **options)
-    optimizer.step()
-    assert sum(t.nbytes for t in optimizer.state[p].values()) == each * p.numel()
-
-
-def test_settings_that_are_wrong(parameter):
-    with pytest.raises(ConfigError, match="correction_bits = 4 is not one of None, 8, 16"):
-        Lion([parameter(1)], correction_bits=4)
-    with pytest.raises(ConfigError, match="momentum_dtype = 'int4' is not one of"):
-        Lion([parameter(1)], momentum_dtype="int4")
-
-
-@pytest.fixture
-def mesh():
-    """A mesh of this process alone."""
-    store = torch.distributed.HashStore()
-    torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
-    yield torch.distributed.device_mesh.init_device_mesh("cpu", (1,))
-    torch.distributed.destroy_process_group()
-
-
-@pytest.mark.parametrize(
-    ("option", "setting"),
-    [("momentum_dtype='int8'", INT8), ("correction_bits", {"correction_bits": 16})],
-)
-def test_shards_are_refused(option, setting, mesh):
-    from torch.distributed.tensor import Shard, distribute_tensor
-
-    x = torch.ones(130, dtype=torch.bfloat16)
-    p = torch.nn.Parameter(distribute_tensor(x, mesh, [Shard(0)]))
-    with pytest.raises(ConfigError, match=f"^{option} goes by the place of an element"):
-        Lion([p], **setting)
-    optimizer = Lion([p])
-    optimizer.param_groups[0].update(setting)
-    p.grad = torch.ones_like(p)
-    with pytest.raises(ConfigError, match=f"^{option} goes by the place of an element"):
-        optimizer.step()
-    wide = torch.nn.Parameter(distribute_tensor(x.float(), mesh, [Shard(0)]))
-    Lion([wide], correction_bits=16)  # has no correction

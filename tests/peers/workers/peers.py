@@ -1,12 +1,13 @@
 """Lions of other libraries, each behind one step of one parameter."""
 
 import inspect
+from abc import ABC, abstractmethod
 from importlib import import_module
 from types import ModuleType
 from typing import Any
 
 
-class Peer:
+class Peer(ABC):
     """A Lion of another library: its module, its arguments, and one step from a fresh state."""
 
     def __init__(self, module: str) -> None:
@@ -14,12 +15,13 @@ class Peer:
         self.lion: Any = getattr(self.module, "lion" if module == "optax" else "Lion")
         self.parameters = dict(inspect.signature(self.lion).parameters)
 
+    @abstractmethod
     def array(self, values: Any, dtype: str = "float32") -> Any:
-        raise NotImplementedError
+        """An array of the library's framework."""
 
+    @abstractmethod
     def step(self, x: Any, g: Any, lr: Any = 0.25, weight_decay: Any = 0.0) -> Any:
         """The parameter after one step from ``x`` with the gradient ``g``."""
-        raise NotImplementedError
 
     def refuses(self, **settings: Any) -> bool:
         """Whether it cannot be made, or makes no step, with such settings."""
