@@ -146,6 +146,14 @@ def test_what_does_not_fit_together_is_refused(changes, sentence):
         replace(a_state(), **changes)
 
 
+def test_a_file_gives_its_tensors_in_one_order(tmp_path):
+    """The safetensors library gives them in another one at every reading."""
+    names = [f"layer{i}.weight" for i in range(40)]
+    arrays = {name: np.ones(2, np.float32) for name in names}
+    save_state(tmp_path / "state", PortableState(arrays, arrays))
+    assert list(load_state(tmp_path / "state").parameters) == sorted(names)
+
+
 def test_the_header_names_format_and_version(tmp_path):
     save_state(tmp_path / "state", a_state())
     header = metadata((tmp_path / "state").read_bytes())
