@@ -6,6 +6,7 @@ bandwidth(elements)            a Step that only moves memory
 stopwatch(run, count)          seconds of so many runs, finished on the device
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -50,6 +51,14 @@ class Case(NamedTuple):
     shapes: Sequence[tuple[int, ...]]
     dtype: str
     device: str
+
+
+def wall_clock(run: Callable[[], object], count: int) -> float:
+    """Seconds of ``count`` runs that are finished when they return."""
+    begun = time.perf_counter()
+    for _ in range(count):
+        run()
+    return time.perf_counter() - begun
 
 
 def attribute(target: str) -> Any:

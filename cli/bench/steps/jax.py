@@ -1,6 +1,5 @@
 """Optimizer steps on JAX: each jitted, with parameters and state donated."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from lion_ports.cli.bench.catalog import Contender
-from lion_ports.cli.bench.steps import LEARNING_RATE, Case, Memory, Step, attribute
+from lion_ports.cli.bench.steps import LEARNING_RATE, Case, Memory, Step, attribute, wall_clock
 
 BANDWIDTH = "jax: jit(a + b) on float32, a donated"
+
+stopwatch = wall_clock  # each run waits for its results
 
 
 def prepare(device: str, threads: int, dtype: str) -> str:
@@ -23,14 +24,6 @@ def prepare(device: str, threads: int, dtype: str) -> str:
     if dtype == "float64":
         jax.config.update("jax_enable_x64", True)
     return "cpu" if chosen.platform == "cpu" else str(chosen.device_kind)
-
-
-def stopwatch(run: Callable[[], object], count: int) -> float:
-    """Seconds of ``count`` runs, each of which waits for its results."""
-    begun = time.perf_counter()
-    for _ in range(count):
-        run()
-    return time.perf_counter() - begun
 
 
 def bandwidth(elements: int) -> Step:

@@ -1,7 +1,5 @@
 """Optimizer steps on MLX: eager, and inside ``mx.compile``."""
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 import mlx.core as mx
@@ -9,9 +7,11 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten
 
 from lion_ports.cli.bench.catalog import Contender
-from lion_ports.cli.bench.steps import LEARNING_RATE, Case, Memory, Step, attribute
+from lion_ports.cli.bench.steps import LEARNING_RATE, Case, Memory, Step, attribute, wall_clock
 
 BANDWIDTH = "mlx: a = a + b on float32"
+
+stopwatch = wall_clock  # each run waits for its results
 
 
 def prepare(device: str, threads: int, dtype: str) -> str:
@@ -22,14 +22,6 @@ def prepare(device: str, threads: int, dtype: str) -> str:
     mx.set_default_device(chosen)
     mx.random.seed(0)
     return "cpu" if chosen == mx.Device(mx.cpu) else str(mx.device_info()["device_name"])
-
-
-def stopwatch(run: Callable[[], object], count: int) -> float:
-    """Seconds of ``count`` runs, each of which waits for its results."""
-    begun = time.perf_counter()
-    for _ in range(count):
-        run()
-    return time.perf_counter() - begun
 
 
 def bandwidth(elements: int) -> Step:
