@@ -1,5 +1,6 @@
 """Dtypes, rounding and signs: what the port computes with."""
 
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -116,6 +117,23 @@ def times(a: Array, b: Array, zero: Array) -> Array:
 
 def after(array: Array, other: Array, zero: Array) -> Array:
     """``array``, computed when ``other``, of the same shape, has been."""
+    if not (array.dtype == other.dtype and _outputs_are_fused()):
+        return _after(array, other, zero)
+    return lax.platform_dependent(
+        array, other, zero, cpu=lambda array, other, zero: array, default=_after
+    )
+
+
+def _outputs_are_fused() -> bool:
+    """Whether XLA on the CPU was told to make one loop of all that is computed from the same.
+
+    Then that loop writes x' and m' over what it has read of x and m, with no order between them. An
+    order would make two loops of it, as there are without that option; so do two dtypes.
+    """
+    return "xla_cpu_use_multi_output_fusion" in os.environ.get("XLA_FLAGS", "")
+
+
+def _after(array: Array, other: Array, zero: Array) -> Array:
     bits = _bits(other)
     # XLA on the CPU reads ``other`` again for it: one element is enough, where that is no message
     # from another device. Elsewhere both are computed in one pass.

@@ -36,8 +36,8 @@ def arrays():
 def python():
     """Run code in a process of its own, with JAX on the CPU as so many devices; its output."""
 
-    def run(code, devices=1):
-        flags = f"--xla_force_host_platform_device_count={devices}"
+    def run(code, devices=1, flags=""):
+        flags = f"--xla_force_host_platform_device_count={devices} {flags}"
         environment = os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", code],
