@@ -153,14 +153,14 @@ def update_small_(table: Any, kinds: Any, options: Any, offset: Any, first: int,
             number of blocks before each of them and in all; seven arrays of int64.
         kinds: arrays of the dtypes of parameters, gradients, momenta, scales, corrections and
             computation. Corrections that are not there have bytes, and no address.
-        options: scalars in the compute dtype and flags, as for :func:`_update_slice`.
+        options: as for :func:`lion_ports.torch.cpu_kernel.update_`.
         offset: what the count of updates adds to a dither, a uint32.
         first: the first block, counted through all tensors.
         last: the block after the last.
     """
     xs, gs, ms, ss, cs, sizes, starts = table
     x_kind, g_kind, m_kind, s_kind, c_kind, compute = kinds
-    lr, b1, one_b1, b2, one_b2, wd, steepness, maximize, cautious_decay = options
+    lr = options[0]
     whole, wide = np.empty(_BLOCK, compute.dtype), np.empty(_BLOCK, compute.dtype)
     t = np.searchsorted(starts, first, side="right") - 1
     for block in range(first, last):
@@ -176,10 +176,6 @@ def update_small_(table: Any, kinds: Any, options: Any, offset: Any, first: int,
         x_, m_ = whole[:n], wide[:n]
         _load_parameter(x, c, x_, lr)
         _load_momentum(m, s, m_, lr)
-        off = type(lr)(0)
-        if steepness == 0 and not cautious_decay:  # as in update_
-            _update_slice(x_, g, m_, off, lr, b1, one_b1, b2, one_b2, wd, off, maximize, False)
-        else:
-            _update_slice(x_, g, m_, off, *options)
+        _update_slice(x_, g, m_, None, options)
         _store_parameter(x, c, x_, start, offset)
         _store_momentum(m, s, m_, start, offset)
