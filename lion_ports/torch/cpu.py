@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from functools import cache, partial
 from importlib.util import find_spec
+from itertools import accumulate
 from types import ModuleType
 from typing import Any
 
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from lion_ports.config import Rule, Scalars
 from lion_ports.torch.arithmetic import compute_dtype
-from lion_ports.torch.jobs import Update, alike
+from lion_ports.torch.jobs import PLAIN, Update, alike
 from lion_ports.torch.threads import in_blocks
 
 # The NumPy dtypes that a kernel knows these by; those of 16 bits stand for their bits.
@@ -28,7 +29,6 @@ KINDS: dict[torch.dtype, type[np.generic]] = {
     torch.bfloat16: np.uint16,
     torch.float16: np.int16,
 }
-_PLAIN = (Tensor, torch.nn.Parameter)  # other classes may not have memory of their own
 
 
 def takes(x: Tensor, g: Tensor, m: Tensor, rule: Rule) -> bool:
@@ -45,7 +45,7 @@ def takes(x: Tensor, g: Tensor, m: Tensor, rule: Rule) -> bool:
 
 def in_plain_memory(t: Tensor) -> bool:
     """Whether the numbers of a tensor are what is in its memory, on the CPU."""
-    return t.is_cpu and type(t) in _PLAIN and not t.is_neg()
+    return t.is_cpu and type(t) in PLAIN and not t.is_neg()
 
 
 def has_kernel() -> bool:
@@ -67,48 +67,57 @@ def lion_updates_(
     batches: dict[tuple[torch.dtype, ...], list[Update]] = defaultdict(list)
     for update in updates:
         batches[update.x.dtype, update.g.dtype, update.m.dtype].append(update)
-    for dtypes, batch in batches.items():
-        kinds = tuple(np.empty(0, KINDS[dtype]) for dtype in dtypes)
-        compute = KINDS[compute_dtype(dtypes[0])]
-        options = options_of(compute, scalars, rule, maximize)
-        _update_batch(batch, kinds, compute, options, rule)
+    for batch in batches.values():
+        xs, gs, ms = zip(*batch, strict=True)
+        lion_columns_(xs, gs, ms, scalars, rule, maximize=maximize)
 
 
-def _update_batch(
-    batch: list[Update], kinds: tuple[Any, ...], compute: Any, options: tuple[Any, ...], rule: Rule
+def lion_columns_(
+    xs: Sequence[Tensor],
+    gs: Sequence[Tensor],
+    ms: Sequence[Tensor],
+    scalars: Scalars,
+    rule: Rule,
+    *,
+    maximize: bool = False,
 ) -> None:
+    """:func:`lion_updates_` of parameters, gradients and momenta, each of one dtype."""
     kernel: Any = _kernel()
-    xs, gs, ms = (np.array([t.data_ptr() for t in ts], np.int64) for ts in zip(*batch, strict=True))
-    starts = np.zeros(len(batch) + 1, np.int64)
-    sizes = np.array([x.numel() for x, _, _ in batch], np.int64)
-    np.cumsum(sizes, out=starts[1:])
-    table, elements = (xs, gs, ms, starts), int(starts[-1])
-    scales = np.zeros(len(batch), compute)
+    kinds = tuple(np.empty(0, KINDS[column[0].dtype]) for column in (xs, gs, ms))
+    compute = KINDS[compute_dtype(xs[0].dtype)]
+    options = options_of(compute, scalars, rule, maximize)
+    n = len(xs)
+    addresses = (np.fromiter(map(Tensor.data_ptr, ts), np.int64, n) for ts in (xs, gs, ms))
+    sizes = map(Tensor.numel, xs)
+    starts = np.fromiter(accumulate(sizes, initial=0), np.int64, n + 1)
+    table, elements = (*addresses, starts), int(starts[-1])
+    scales = None
     if rule.cautious:
         parts: list[NDArray[np.int64]] = []
 
         def count(first: int, last: int) -> None:
-            counts = np.zeros(len(batch), np.int64)
+            counts = np.zeros(n, np.int64)
             kernel.count_agreeing(table, kinds, options, counts, first, last)
             parts.append(counts)
 
         in_blocks(count, elements)
         agreeing = sum(parts) + np.int64(1)
         scales = np.minimum(
-            sizes.astype(compute) / agreeing.astype(compute), compute(rule.cautious_cap)
+            np.diff(starts).astype(compute) / agreeing.astype(compute), compute(rule.cautious_cap)
         )
     in_blocks(partial(kernel.update_, table, kinds, options, scales), elements)
 
 
 def options_of(compute: Any, scalars: Scalars, rule: Rule, maximize: bool) -> tuple[Any, ...]:
-    """Scalars, rounded once to the compute dtype (L-006), and flags, as a kernel takes them."""
+    """Scalars, rounded once to the compute dtype (L-006), and options, as a kernel takes them."""
     lr, b1, b2, wd = (float(scalar) for scalar in scalars[:4])
-    steepness = 0.0 if rule.nonlinearity == "sign" else rule.steepness
+    toward = -1.0 if maximize else 1.0
     with np.errstate(all="ignore"):  # what is too large becomes infinite
-        numbers = [compute(n) for n in (lr, b1, 1 - b1, b2, 1 - b2, wd, steepness)]
+        numbers = [compute(n) for n in (lr, b1, toward * (1 - b1), b2, toward * (1 - b2), wd)]
         if scalars.lr_peak is not None:
             numbers[5] = numbers[5] / compute(float(scalars.lr_peak))
-    return (*numbers, maximize, rule.cautious_decay)
+        steepness = None if rule.nonlinearity == "sign" else compute(rule.steepness)
+    return (*numbers, compute(toward), steepness, rule.cautious_decay or None)
 
 
 @cache

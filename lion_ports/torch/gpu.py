@@ -13,10 +13,9 @@ from torch import Tensor
 from lion_ports.config import LION, Rule, Scalars
 from lion_ports.torch.arithmetic import compute_dtype, divided
 from lion_ports.torch.gpu_table import on_device, table_of
-from lion_ports.torch.jobs import Update, alike
+from lion_ports.torch.jobs import PLAIN, Update, alike
 
 _DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
-_PLAIN = (Tensor, torch.nn.Parameter)  # other classes may not have memory of their own
 # 4 warps of 64 lanes (AMD; NVIDIA has 32), each of which loads 16 bytes of a 16-bit dtype.
 _WARPS, _BLOCK = 4, 2048
 
@@ -34,7 +33,7 @@ def takes(x: Tensor, g: Tensor, m: Tensor, rule: Rule = LION) -> bool:
     if not (x.is_cuda and x.device == g.device == m.device):
         return False
     for t in (x, g, m):
-        if t.dtype not in _DTYPES or type(t) not in _PLAIN or t.is_neg():
+        if t.dtype not in _DTYPES or type(t) not in PLAIN or t.is_neg():
             return False
     return rule.nonlinearity in ("sign", "clip") and alike(x, g, m) and _compiles(x.device)
 

@@ -1,6 +1,7 @@
 """What is done to the gradients before the update: L-024, L-019, L-025, L-026, L-027."""
 
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -8,8 +9,10 @@ from torch import Tensor
 
 from lion_ports.errors import DtypeError, StateError
 from lion_ports.torch.arithmetic import as_reals, compute_dtype, scalar, widen
-from lion_ports.torch.jobs import Group, Job
+from lion_ports.torch.jobs import PLAIN, Group, Job
 from lion_ports.torch.sharding import local, refuse_mixture, total
+
+_GRADIENT, _LAYOUT = attrgetter("grad"), attrgetter("layout")
 
 
 def named_parameters(groups: list[Group]) -> Iterator[tuple[str, Any]]:
@@ -19,24 +22,44 @@ def named_parameters(groups: list[Group]) -> Iterator[tuple[str, Any]]:
         yield from zip(group.get("param_names", unnamed), group["params"], strict=True)
 
 
-def refuse_unfit(groups: list[Group]) -> None:
+def taking_part(groups: list[Group], summed: set[Tensor]) -> list[tuple[list[Tensor], list[Any]]]:
+    """Of each group, the parameters that take part in a step, and their gradients (L-003).
+
+    Args:
+        groups: all of an optimizer.
+        summed: parameters that take part without a gradient; they have None.
+
+    Raises:
+        DtypeError: a gradient is sparse, or a DTensor where its parameter is none.
+    """
+    found = []
+    for group in groups:
+        params, grads = group["params"], list(map(_GRADIENT, group["params"]))
+        types = {*map(type, params), *map(type, grads)}
+        if not (types <= PLAIN and set(map(_LAYOUT, grads)) <= {torch.strided}):
+            rows = list(zip(params, grads, strict=True))
+            for p, g in rows:
+                if g is not None:
+                    refuse_unfit(p, g, groups)
+            rows = [(p, g) for p, g in rows if g is not None or p in summed]
+            params, grads = [p for p, _ in rows], [g for _, g in rows]
+        found.append((params, grads))
+    return found
+
+
+def refuse_unfit(p: Tensor, g: Tensor, groups: list[Group]) -> None:
     """Raise if a gradient is one that Lion cannot use.
 
     Raises:
         DtypeError: it is sparse, or a DTensor where its parameter is none.
     """
-    for group in groups:
-        for p in group["params"]:
-            g = p.grad
-            if g is None:
-                continue
-            if g.is_sparse:
-                name = next(name for name, q in named_parameters(groups) if q is p)
-                raise DtypeError(
-                    f"the gradient of {name} is sparse, and Lion moves every element by its "
-                    "momentum; use dense gradients, as by nn.Embedding(..., sparse=False)."
-                )
-            refuse_mixture(g, p)
+    if g.layout != torch.strided:
+        name = next(name for name, q in named_parameters(groups) if q is p)
+        raise DtypeError(
+            f"the gradient of {name} is sparse, and Lion moves every element by its "
+            "momentum; use dense gradients, as by nn.Embedding(..., sparse=False)."
+        )
+    refuse_mixture(g, p)
 
 
 def nonfinite(groups: list[Group]) -> list[str]:

@@ -94,7 +94,12 @@ class Watch:
 
     def check(self, group: Group, defaults: Group, whole: LionConfig) -> None:
         """Check what has changed in the group since it was checked last (L-020)."""
-        changed = [n for n in _OWN if not _same(_seen(group.get(n)), self.checked[n])]
+        get = group.get
+        changed = [
+            name
+            for name, seen in self.checked.items()
+            if get(name) is not seen and not _same(get(name), seen)
+        ]
         renamed = group.keys() != self.names
         if not (changed or renamed):
             return
@@ -169,5 +174,6 @@ def _seen(value: Any) -> Any:
     return value.item() if isinstance(value, Tensor) and value.is_cpu and not value.ndim else value
 
 
-def _same(a: Any, b: Any) -> bool:
-    return a is b or (type(a) is type(b) and not isinstance(a, Tensor) and bool(a == b))
+def _same(value: Any, seen: Any) -> bool:
+    value = _seen(value)
+    return type(value) is type(seen) and not isinstance(value, Tensor) and bool(value == seen)

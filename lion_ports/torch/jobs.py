@@ -1,5 +1,7 @@
 """What a step has to do: one parameter with its state and the settings of its group."""
 
+from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +14,11 @@ from lion_ports.torch.storage import CORRECTIONS, zero_scales
 
 Group = dict[str, Any]
 Slots = dict[str, Any]
+
+# Other classes of tensors may have no memory of their own.
+PLAIN = frozenset((Tensor, torch.nn.Parameter))
+
+_RULE = itemgetter(*Rule._fields)
 
 
 class Settings(NamedTuple):
@@ -28,12 +35,17 @@ class Settings(NamedTuple):
     clipnorm: float | None
     ema_decay: float | None
     overwrite: bool
-    before: Tensor
+    before: int | Tensor
 
     @property
     def as_given(self) -> bool:
         """Whether no option changes a gradient, but for its sign."""
         return self.unscale is None and self.clipvalue is None and self.clipnorm is None
+
+    @property
+    def plain(self) -> bool:
+        """Whether an update needs no more than parameter, gradient as given, and momentum."""
+        return self.as_given and self.ema_decay is None
 
 
 class Job(NamedTuple):
@@ -94,6 +106,8 @@ def alike(x: Tensor, g: Tensor, m: Tensor) -> bool:
     >>> alike(x, x, x), alike(x.T, x.T, x.T), alike(x, torch.ones(3, 2).T, x)
     (True, True, False)
     """
+    if not x.shape == g.shape == m.shape:
+        return False
     if x.is_contiguous() and g.is_contiguous() and m.is_contiguous():
         return True
     order = sorted(range(x.ndim), key=x.stride, reverse=True)
@@ -106,37 +120,48 @@ def settings_of(group: Group, unscale: float | Tensor | None, *, as_tensors: boo
     Args:
         group: one of ``param_groups``.
         unscale: what gradients are multiplied by before all else (L-024).
-        as_tensors: give learning rate and weight decay as tensors, for a compiler.
+        as_tensors: give learning rate, weight decay and count as tensors, for a compiler.
     """
-    numbers = [group[name] for name in ("lr", "weight_decay", "lr_peak")]
+    lr, wd, lr_peak = group["lr"], group["weight_decay"], group["lr_peak"]
+    count = int(group["count"])
     if as_tensors:
-        numbers = [None if number is None else _tensor(number) for number in numbers]
-    lr, wd, lr_peak = numbers
+        lr, wd, lr_peak = (None if n is None else _tensor(n) for n in (lr, wd, lr_peak))
     b1, b2 = group["betas"]
     every = group["ema_overwrite_every"]
     return Settings(
         Scalars(lr, b1, b2, wd, lr_peak),
-        Rule(**{name: group[name] for name in Rule._fields}),
+        Rule._make(_RULE(group)),
         group["maximize"],
         unscale,
         group["clipvalue"],
         group["clipnorm"],
         group["ema_decay"],
-        every is not None and (int(group["count"]) + 1) % every == 0,
-        group["count"].clone(),  # it goes on before the update is made
+        every is not None and (count + 1) % every == 0,
+        torch.tensor(count, device="cpu") if as_tensors else count,
     )
 
 
-def job_of(p: Tensor, slots: Slots, settings: Settings) -> Job:
-    """The job of a parameter with its state."""
+def job_of(p: Tensor, g: Tensor | None, slots: Slots, settings: Settings) -> Job:
+    """The job of a parameter with its gradient and its state."""
     m, grad_sum = slots["exp_avg"], slots.get("grad_sum")
     average = None if settings.ema_decay is None else slots["average"]
     if not is_dtensor(p):
         small = slots.get("exp_avg_scale"), slots.get("correction")
-        return Job(p, p, p.grad, m, grad_sum, average, settings, *small)
-    parts = (None if t is None else local(t, p) for t in (p.grad, grad_sum, average))
+        return Job(p, p, g, m, grad_sum, average, settings, *small)
+    parts = (None if t is None else local(t, p) for t in (g, grad_sum, average))
     g, grad_sum, average = parts
     return Job(p, local(p), g, local(m), grad_sum, average, settings)
+
+
+def init_all(
+    params: Sequence[Tensor], slots: Sequence[Slots], group: Group, config: LionConfig
+) -> None:
+    """:func:`init_slots` of many; quick where they need a momentum alone, and have it."""
+    more = group["momentum_dtype"] == "int8" or group["correction_bits"]
+    more = more or group["ema_decay"] is not None or config.gradient_accumulation_steps > 1
+    if more or not all("exp_avg" in kept for kept in slots):
+        for p, kept in zip(params, slots, strict=True):
+            init_slots(p, kept, group, config)
 
 
 def init_slots(p: Tensor, slots: Slots, group: Group, config: LionConfig) -> None:

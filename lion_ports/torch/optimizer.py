@@ -1,7 +1,8 @@
 """Lion as a ``torch.optim.Optimizer``."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import torch
@@ -23,11 +24,18 @@ from lion_ports.torch import counters
 from lion_ports.torch.arithmetic import compute_dtype
 from lion_ports.torch.averages import swapped_in
 from lion_ports.torch.capture import refuse_capture
-from lion_ports.torch.gradients import accumulate_, named_parameters, nonfinite, refuse_unfit
+from lion_ports.torch.columns import Work
+from lion_ports.torch.gradients import (
+    accumulate_,
+    named_parameters,
+    nonfinite,
+    refuse_unfit,
+    taking_part,
+)
 from lion_ports.torch.groups import SETTINGS, WIDE, Watch, complete, refuse_names
-from lion_ports.torch.jobs import Group, Job, Slots, init_slots, job_of, settings_of
+from lion_ports.torch.jobs import Group, Slots, init_all, settings_of
 from lion_ports.torch.loading import restore_dtypes, to_load
-from lion_ports.torch.sharding import refuse_mixture, refuse_sharded
+from lion_ports.torch.sharding import refuse_sharded
 from lion_ports.torch.step import update_
 
 
@@ -166,12 +174,12 @@ class Lion(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         compiling = torch.compiler.is_compiling()
-        jobs, complete = self._jobs_outside_of_graphs() if compiling else self._jobs()
+        work, complete = self._work_outside_of_graphs() if compiling else self._work()
         steps, bound = self.config.gradient_accumulation_steps, self.config.global_clipnorm
         if steps > 1:
-            accumulate_(jobs)
+            accumulate_(work.jobs)
         if complete:
-            update_(jobs, steps=steps, global_clipnorm=bound)
+            update_(work, steps=steps, global_clipnorm=bound)
         return loss
 
     @torch.no_grad()
@@ -194,24 +202,21 @@ class Lion(torch.optim.Optimizer):
                 "has none; call it when the gradient is there"
             )
         self._check([(group, watch)])
-        if p.grad.is_sparse:
-            refuse_unfit([group])  # for the error, which has its name
-        refuse_mixture(p.grad, p)
+        refuse_unfit(p, p.grad, [group])
         watch.carry_out(group, watch.plan(group), ends=False)
-        slots = self.state[p]
-        init_slots(p, slots, group, self.config)
-        settings = settings_of(group, self._unscale(), as_tensors=False)
-        update_([job_of(p, slots, settings)])
+        work, settings = Work([], []), settings_of(group, self._unscale(), as_tensors=False)
+        work.add([p], [p.grad], self._states(group, [p]), settings)
+        update_(work)
 
     @_disable_dynamo  # torch.compiler.disable would import the compiler with this module
-    def _jobs_outside_of_graphs(self) -> tuple[list[Job], bool]:
-        """What ``_jobs`` says, for a graph, which gets the scalars as tensors.
+    def _work_outside_of_graphs(self) -> tuple[Work, bool]:
+        """What ``_work`` says, for a graph, which gets the scalars as tensors.
 
         No other learning rate, and no other weight decay, is then a reason to compile again.
         """
-        return self._jobs(as_tensors=True)
+        return self._work(as_tensors=True)
 
-    def _jobs(self, *, as_tensors: bool = False) -> tuple[list[Job], bool]:
+    def _work(self, *, as_tensors: bool = False) -> tuple[Work, bool]:
         """What is to be done in this step, and whether it completes an update (L-025).
 
         All that Python decides is decided here. What can be refused is refused before anything is
@@ -220,41 +225,42 @@ class Lion(torch.optim.Optimizer):
         groups, steps = self.param_groups, self.config.gradient_accumulation_steps
         watched = list(zip(groups, self._watches, strict=True))
         self._check(watched)
-        refuse_unfit(groups)
         complete = int(groups[0]["micro"]) + 1 >= steps
+        due = taking_part(groups, self._summed() if complete else set())
         plans = [watch.plan(group) for group, watch in watched] if complete else []
         unscale = self._unscale()  # before a dynamic scale changes
+        work = Work([], [])
         if self._left_out():
             counters.advance(groups, "skipped")
-            return [], False
-        due = [self._due(group, complete) for group in groups]
+            return work, False
+        states = [self._states(group, ps) for group, (ps, _) in zip(groups, due, strict=True)]
         for (group, watch), plan in zip(watched, plans, strict=False):
             watch.carry_out(group, plan)
-        jobs = []
-        for group, taking_part in zip(groups, due, strict=True):
+        alone = as_tensors or self.config.global_clipnorm is not None
+        for group, (params, grads), slots in zip(groups, due, states, strict=True):
             settings = settings_of(group, unscale, as_tensors=as_tensors)
-            for p, slots in taking_part:
-                if steps > 1 and p.grad is not None:
-                    slots["seen"] += 1
-                jobs.append(job_of(p, slots, settings))
+            work.add(params, grads, slots, settings, alone=alone)
         if not complete:
             counters.advance(groups, "micro")
+            for kept in chain.from_iterable(states):
+                kept["seen"] += 1
         elif None not in plans:
             counters.advance(groups, "count")
         if complete and steps > 1:
             self._begin_window()
-        return jobs, complete
+        return work, complete
 
-    def _due(self, group: Group, complete: bool) -> list[tuple[Tensor, Slots]]:
-        """The parameters of a group that have a gradient, or a sum to be used, and their states."""
-        due = []
-        for p in group["params"]:
-            if p.grad is not None:
-                init_slots(p, slots := self.state[p], group, self.config)
-                due.append((p, slots))
-            elif complete and (slots := self.state.get(p, {})).get("seen", 0) > 0:
-                due.append((p, slots))
-        return due
+    def _summed(self) -> set[Tensor]:
+        """The parameters that have a sum of gradients (L-025)."""
+        if self.config.gradient_accumulation_steps == 1:
+            return set()
+        return {p for p, slots in self.state.items() if slots.get("seen", 0) > 0}
+
+    def _states(self, group: Group, params: Sequence[Tensor]) -> list[Slots]:
+        """The states of these parameters of a group, with all that they need."""
+        slots = list(map(self.state.__getitem__, params))
+        init_all(params, slots, group, self.config)
+        return slots
 
     def _check(self, watched: list[tuple[Group, Watch]]) -> None:
         """Refuse what was set wrong since the last step, and one that would be lost (L-020)."""

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lion_ports.torch import cpu, cpu_small, gpu
 from lion_ports.torch.arithmetic import as_reals, compute_dtype, narrow
+from lion_ports.torch.columns import Work
 from lion_ports.torch.gradients import effective_gradients
 from lion_ports.torch.jobs import Job, Settings, SmallUpdate, Update
 from lion_ports.torch.sharding import is_dtensor
@@ -38,14 +39,17 @@ _HELD = {cpu: 1 << 18, cpu_small: 1 << 18, gpu: 1 << 26}
 Scratch = dict[torch.dtype, Tensor]
 
 
-def update_(jobs: list[Job], *, steps: int = 1, global_clipnorm: float | None = None) -> None:
-    """Update the parameters, momenta and averages of all jobs, in place.
+def update_(work: Work, *, steps: int = 1, global_clipnorm: float | None = None) -> None:
+    """Update the parameters, momenta and averages of one step, in place.
 
     Args:
-        jobs: the parameters of one step; their sums, if there are any, have all micro-steps.
+        work: what there is to do; sums, if there are any, have all micro-steps.
         steps: micro-steps in a sum (L-025).
         global_clipnorm: bound of the norm of all gradients together (L-027).
     """
+    jobs, together = work
+    for columns in together:
+        columns.update_()
     scratch: Scratch = {}
     batches = None if torch.compiler.is_compiling() else _Batches()
     for job, g in effective_gradients(jobs, steps=steps, global_clipnorm=global_clipnorm):
@@ -75,8 +79,8 @@ class _Batches:
         kernel = cpu if x.is_cpu else gpu
         update: Update | SmallUpdate
         if job.small:
-            kernel, before = cpu_small, int(settings.before)
-            update = SmallUpdate(x, g, m, job.scale, job.correction, before)
+            kernel = cpu_small
+            update = SmallUpdate(x, g, m, job.scale, job.correction, int(settings.before))
         elif x.is_complex():
             update = Update(as_reals(x), as_reals(g), as_reals(m))
         else:
@@ -97,12 +101,12 @@ class _Batches:
     def update_(self) -> None:
         """Make them."""
         for (kernel, _), (settings, updates) in self._waiting.items():
-            kernel.lion_updates_(
-                updates, settings.scalars, settings.rule, maximize=settings.maximize
-            )
-            # Autograd is to see that they have changed, if it needs them as they were.
+            # Autograd is to see that they change, if it needs them as they were.
             torch.autograd.graph.increment_version(
                 [t for update in updates for t in update.written]
+            )
+            kernel.lion_updates_(
+                updates, settings.scalars, settings.rule, maximize=settings.maximize
             )
         self._waiting.clear()
         self._held = 0
