@@ -119,9 +119,10 @@ def after(array: Array, other: Array, zero: Array) -> Array:
     """``array``, computed when ``other``, of the same shape, has been."""
     if not (array.dtype == other.dtype and _outputs_are_fused()):
         return _after(array, other, zero)
-    return lax.platform_dependent(
+    ordered: Array = lax.platform_dependent(
         array, other, zero, cpu=lambda array, other, zero: array, default=_after
     )
+    return ordered
 
 
 def _outputs_are_fused() -> bool:

@@ -5,8 +5,10 @@ from typing import Any
 
 import jax.numpy as jnp
 from jax import Array, lax
+from jax.sharding import NamedSharding
 
 from lion_ports.jax.arithmetic import after, chosen
+from lion_ports.jax.meshes import divided, division, division_by_rows
 
 BLOCK = 128
 """Elements that share a scale."""
@@ -136,7 +138,14 @@ def scale_count(size: int) -> int:
 
 def zero_scales(codes: Array) -> Array:
     """The scales of codes that are all zero: the least that there is."""
-    return jnp.full(scale_count(codes.size), 2.0**-111, jnp.bfloat16)
+
+    def least(codes: Array) -> Array:
+        scales = jnp.full(scale_count(codes.size), 2.0**-111, jnp.bfloat16)
+        on_the_same_devices: Array = lax.optimization_barrier((scales, codes))[0]
+        return on_the_same_devices
+
+    scales: Array = divided(least, _division_of_scales(codes))(codes)
+    return scales
 
 
 def load_parameter(x: Array, correction: Array | None) -> Array:
@@ -146,7 +155,7 @@ def load_parameter(x: Array, correction: Array | None) -> Array:
 
 def load_momentum(m: Array, scale: Array | None) -> Array:
     """A momentum, in float32 if it is kept in 8 bits (L-031)."""
-    return m if scale is None else decode(m, scale)
+    return m if scale is None else divided(decode, division(m))(m, scale)
 
 
 def store_parameter(
@@ -168,8 +177,12 @@ def store_momentum(
     """A new momentum, and its scales if it has them; then the old ones where it stays."""
     if scale is None:
         return new, None
-    codes, scales = encode(new, count)
+    codes, scales = divided(encode, division(m), _division_of_scales(m))(new, count)
     return chosen(moves, codes, m), chosen(moves, scales, scale)
+
+
+def _division_of_scales(codes: Array) -> NamedSharding | None:
+    return division_by_rows(codes, parts=_fill_blocks(codes.shape))
 
 
 def _in_blocks(array: Array) -> Array:
@@ -200,9 +213,13 @@ def _spread(scales: Array, shape: tuple[int, ...]) -> Array:
 
 def _block_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
     """Blocks in rows where they fill them, so that nothing is sent where rows are divided."""
-    if shape and shape[-1] % BLOCK == 0:
+    if _fill_blocks(shape):
         return *shape[:-1], shape[-1] // BLOCK, BLOCK
     return scale_count(math.prod(shape)), BLOCK
+
+
+def _fill_blocks(shape: tuple[int, ...]) -> bool:
+    return bool(shape) and shape[-1] % BLOCK == 0
 
 
 def _uint32(number: int) -> Array:

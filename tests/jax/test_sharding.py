@@ -67,3 +67,49 @@ def test_norms_are_reductions_and_nothing_else(options, python):
     """Their sums are formed in another order than on one device, so that bits may differ."""
     faithful = PROGRAM.replace("np.array_equal(", "np.allclose(")
     python(f"OPTIONS, EXPECTED = {options}, {{'all-reduce'}}\n" + faithful, devices=4)
+
+
+SMALL = """
+import re
+import jax, jax.numpy as jnp, numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec as P
+from lion_ports.jax import fused_lion
+
+mesh = jax.make_mesh((4,), ("d",), axis_types=(AxisType.Explicit,))
+rng = np.random.Generator(np.random.Philox(4))
+optimizer = fused_lion(1e-2, weight_decay=0.1, mu_dtype="int8", correction_bits=8)
+step = jax.jit(optimizer.step, donate_argnums=(0, 2))
+
+for shape, spec, sends in CASES:
+    placed = lambda a: jax.device_put(jnp.copy(a), NamedSharding(mesh, P(*spec)))
+    draw = lambda: jnp.asarray(rng.standard_normal(shape), jnp.bfloat16)
+    alone, grads = draw(), [draw() for _ in range(3)]
+    x, scanned = placed(alone), placed(alone)
+    state, due = optimizer.init(x), optimizer.init(alone)
+    compiled = step.lower(x, placed(grads[0]), state).compile()
+    sent = re.search(r"(all-[a-z-]+|collective-[a-z-]+|reduce-scatter)\\(", compiled.as_text())
+    assert bool(sent) == sends, (shape, sent)
+
+    body = lambda carry, g: (optimizer.step(carry[0], g, carry[1]), None)
+    stacked = jax.device_put(jnp.stack(grads), NamedSharding(mesh, P(None, *spec)))
+    scanned = jax.lax.scan(body, (scanned, optimizer.init(scanned)), stacked)[0]
+    for g in grads:
+        x, state = compiled(x, placed(g), state)
+        alone, due = step(alone, g, due)
+    for tree in ((x, state), scanned):
+        for a, b in zip(jax.tree.leaves(tree), jax.tree.leaves((alone, due)), strict=True):
+            assert a.dtype == b.dtype and np.array_equal(a, b), (shape, spec)
+"""
+
+
+def test_small_state_is_divided_on_a_mesh_of_explicit_axes(python):
+    """Which refuses to flatten what is divided; rows of whole blocks need not be flattened."""
+    cases = [
+        ((64, 128), ("d",), False),
+        ((4, 4, 256), ("d",), False),
+        ((64, 8), (), False),
+        ((64, 512), (None, "d"), True),
+        ((64, 100), ("d",), True),
+        ((1000,), ("d",), True),
+    ]
+    python(f"CASES = {cases}\n" + SMALL, devices=4)
