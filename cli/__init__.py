@@ -3,6 +3,8 @@
 import importlib
 import sys
 
+from lion_ports.errors import install_command
+
 
 def train() -> None:
     """Run ``lion-train``."""
@@ -33,7 +35,7 @@ def _run(module: str, extra: str) -> None:
 def _missing(name: str, extra: str) -> int:
     print(
         f"this command needs the package {name!r}, which is not installed: "
-        f"pip install 'lion-ports[{extra}]'",
+        f"{install_command(extra)}",
         file=sys.stderr,
     )
     return 2

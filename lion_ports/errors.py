@@ -48,3 +48,13 @@ class NonFiniteError(LionError, ArithmeticError):
 
 class StateError(LionError, ValueError):
     """A saved state that is damaged, foreign, newer, or of other parameters (L-030)."""
+
+
+def install_command(*extras: str) -> str:
+    """The words of a message that ask for one of these extras of lion-ports, which is on no index.
+
+    >>> install_command("torch", "jax")
+    "pip install '.[torch]' or '.[jax]' in a checkout of lion-ports"
+    """
+    named = " or ".join(f"'.[{extra}]'" for extra in extras)
+    return f"pip install {named} in a checkout of lion-ports"

@@ -7,7 +7,8 @@ import subprocess
 import sys
 
 import lion_ports
-from lion_ports.trainers.engine import BACKENDS, available, best_backend, install_command
+from lion_ports.errors import install_command
+from lion_ports.trainers.engine import BACKENDS, available, best_backend
 from lion_ports.trainers.errors import BackendError
 
 _PROBES = {

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, Protocol, cast
 
 from numpy.typing import NDArray
 
+from lion_ports.errors import install_command
 from lion_ports.trainers.architecture import Architecture
 from lion_ports.trainers.errors import BackendError
 
@@ -124,13 +125,9 @@ def best_backend() -> str:
     for backend in order:
         if available(backend):
             return backend
-    commands = " or ".join(install_command(backend) for backend in order)
-    raise BackendError(f"no backend is installed; install one of the three: {commands}")
-
-
-def install_command(backend: str) -> str:
-    """The exact pip command that brings ``backend``."""
-    return f"pip install 'lion-ports[{backend}]'"
+    raise BackendError(
+        f"no backend is installed; install one of the three: {install_command(*order)}"
+    )
 
 
 def backend_module(backend: str) -> Any:

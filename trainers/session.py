@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from lion_ports.errors import install_command
 from lion_ports.trainers import metrics, plot, runs
 from lion_ports.trainers.checkpoint import Checkpoint
 from lion_ports.trainers.config import TrainConfig, sentences
@@ -214,7 +215,7 @@ def _finish(loop: Loop, report: Reporter, loss: float, seconds: float) -> None:
     try:
         plot.plot_runs([loop.folder], loop.folder / runs.PLOT)
     except ImportError as error:
-        report.warn(f"{runs.PLOT} is not drawn ({error}): pip install 'lion-ports[train]'")
+        report.warn(f"{runs.PLOT} is not drawn ({error}): {install_command('train')}")
     except DataError as error:
         report.warn(f"{runs.PLOT} is not drawn: {error}")
     sample = generate(

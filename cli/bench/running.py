@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from lion_ports.cli.bench.catalog import BACKENDS, BASELINES, Contender
-from lion_ports.errors import ConfigError
+from lion_ports.errors import ConfigError, install_command
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Document = dict[str, Any]
@@ -173,14 +173,12 @@ def _backends(asked: tuple[str, ...]) -> tuple[str, ...]:
     for backend in asked:
         if not there(backend):
             raise BackendError(
-                f"--backend {backend}: it is not installed here: "
-                f"pip install 'lion-ports[{backend}]'"
+                f"--backend {backend}: it is not installed here: {install_command(backend)}"
             )
     found = tuple(dict.fromkeys(asked)) or tuple(filter(there, BACKENDS))
     if not found:
         raise BackendError(
-            "no backend is installed; install one of the three: "
-            + " or ".join(f"pip install 'lion-ports[{backend}]'" for backend in BACKENDS)
+            f"no backend is installed; install one of the three: {install_command(*BACKENDS)}"
         )
     return found
 

@@ -8,6 +8,7 @@ from lion_ports.conformance.adapters.target import Adapter as Adapter
 from lion_ports.conformance.adapters.target import Target as Target
 from lion_ports.conformance.adapters.target import TargetError as TargetError
 from lion_ports.conformance.adapters.target import find as find
+from lion_ports.errors import install_command
 
 _MODULES = {
     "numpy": "python",
@@ -33,7 +34,7 @@ def adapt(target: Target, device: str = "cpu") -> Adapter:
     except ModuleNotFoundError as error:
         raise TargetError(
             f"--impl {target.spec} needs the package {error.name!r}, which is not installed: "
-            f"pip install 'lion-ports[{target.extra}]'"
+            f"{install_command(target.extra)}"
         ) from error
     adapter: Adapter = module.adapt(target, device)
     return adapter

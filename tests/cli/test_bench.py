@@ -243,7 +243,7 @@ def test_a_missing_backend_is_named_with_its_command(backend, bench, monkeypatch
     )
     code, _, err = bench("step", "--backend", backend)
     assert code == 3
-    assert f"pip install 'lion-ports[{backend}]'" in err
+    assert f"pip install '.[{backend}]' in a checkout of lion-ports" in err
 
 
 def test_one_of_ours_that_fails_is_an_error_of_the_command(bench, monkeypatch):

@@ -134,7 +134,7 @@ def test_a_missing_backend_names_the_pip_command(
     )
     code, _, err = small(backend=backend)
     assert code == 3
-    assert f"pip install 'lion-ports[{backend}]'" in err
+    assert f"pip install '.[{backend}]' in a checkout of lion-ports" in err
     assert len(err.splitlines()) == 1
 
 

@@ -12,7 +12,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-INSTALL = "pip install 'lion-ports[blas]'"
+from lion_ports.errors import install_command
+
+INSTALL = install_command("blas")
 
 _loaded: str | None = None
 
