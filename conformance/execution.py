@@ -18,7 +18,7 @@ Level = Literal["bitwise", "faithful", "trajectory"]
 LEVELS: tuple[Level, ...] = ("bitwise", "faithful", "trajectory")
 
 # Outcomes that say yes, those that say no, and those that say nothing: an option that is not
-# offered (UNSUPPORTED), and what --expect says of a case (SKIP; XFAIL: it failed, as expected).
+# offered (UNSUPPORTED), a case that was left out (SKIP), and one that failed as expected (XFAIL).
 PASSED = ("EXACT", "ULP", "BOUNDED", "AMBIGUOUS")
 FAILED = ("FAIL", "ERROR", "XPASS")
 UNSUPPORTED = "UNSUPPORTED"
@@ -34,7 +34,8 @@ class Result:
 
     ``max_ulp`` is the largest distance from the reference along the stream, in representable
     numbers of the storage dtype; ``ambiguous`` counts signs inside the band where all are allowed.
-    ``reason`` and ``link`` are those of an expectation (``--expect``), if there is one.
+    ``reason`` and ``link`` are those of an expectation (``--expect``), if there is one. The detail
+    of a SKIP says why the run gave up before; one that an expectation asked for has none.
     """
 
     id: str
@@ -53,10 +54,20 @@ class Result:
         """Whether this case keeps the implementation from conforming."""
         return self.outcome in FAILED
 
+    @property
+    def not_run(self) -> bool:
+        """Whether the run gave up before this case."""
+        return self.outcome == "SKIP" and bool(self.detail)
+
     def as_dict(self) -> dict[str, Any]:
         """For JSON; a reason and a link stand there only where there is one."""
         told = asdict(self)
         return {k: v for k, v in told.items() if v or k not in ("reason", "link")}
+
+
+def not_run(case: Case, why: str) -> Result:
+    """The result of a case that a run gave up before."""
+    return Result(case.id, case.rule, "SKIP", detail=why)
 
 
 def run_case(case: Case, make: Callable[[], Any], level: Level, *, flush: bool = False) -> Result:

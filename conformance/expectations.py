@@ -69,7 +69,9 @@ def load(path: Path) -> dict[str, dict[str, Expectation]]:
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise ExpectationError(f"--expect {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
         raise ExpectationError(f"--expect {path}: {error}") from error
     found: dict[str, dict[str, Expectation]] = {}
     try:

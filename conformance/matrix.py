@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from lion_ports.conformance.adapters.target import BUILT_IN, TargetError
 from lion_ports.conformance.cases import CASES
-from lion_ports.conformance.execution import UNSUPPORTED, Level, Result
+from lion_ports.conformance.execution import SILENT, Level, Result
 from lion_ports.conformance.peers import PEERS, Peer
 from lion_ports.conformance.runner import Report, run
 from lion_ports.conformance.trial import Case
@@ -82,7 +82,7 @@ def _never_began(report: Report) -> str:
     judged = [
         result
         for result in report.cases
-        if result.outcome != UNSUPPORTED and CASES[result.id].category != "errors"
+        if result.outcome not in SILENT and CASES[result.id].category != "errors"
     ]
     details = {result.detail for result in judged if result.outcome == "ERROR"}
     alike = len(judged) > 1 and all(result.outcome == "ERROR" for result in judged)

@@ -11,6 +11,11 @@ import tempfile
 import threading
 from typing import IO, Any
 
+from lion_ports.conformance.adapters.target import TargetError
+
+START_SECONDS = 300.0
+"""Longest time to import a framework."""
+
 
 class Worker:
     """A process of ``lion_ports.conformance.worker``, read line by line with a time limit.
@@ -36,6 +41,7 @@ class Worker:
             text=True,
             start_new_session=True,  # so that all that it starts can be ended with it
         )
+        self._impl = request["impl"]
         self._late: float | None = None
         self._lines: queue.Queue[str] = queue.Queue()
         assert self._process.stdin is not None
@@ -61,6 +67,19 @@ class Worker:
         """End it, and all processes that it started; ``read`` then gives None."""
         with contextlib.suppress(ProcessLookupError):  # it ended by itself
             os.killpg(self._process.pid, signal.SIGKILL)
+
+    def shake_hands(self) -> dict[str, str]:
+        """What is known of the implementation when it has been imported.
+
+        Raises:
+            TargetError: it cannot be imported, or its process ends or hangs before that.
+        """
+        message = self.read(START_SECONDS)
+        if message is None:
+            raise TargetError(f"--impl {self._impl} does not get ready: {self.last_words()}")
+        if "refused" in message:
+            raise TargetError(message["refused"])
+        return message
 
     def ask(self, message: Any, seconds: float) -> dict[str, Any] | None:
         """Send a line of JSON and read the next one, as ``read`` does."""

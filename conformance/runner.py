@@ -1,6 +1,7 @@
 """Run cases on an implementation, in processes of their own, so that a crash is a result."""
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,6 +31,8 @@ class Report:
     """Words of the command line beside all that, without which a case would be another one."""
     environment: tuple[str, ...] = ()
     """Variables that its processes read, as ``NAME=VALUE``."""
+    seconds: float = 0.0
+    """How long it took, by the clock on the wall."""
 
     @property
     def conforms(self) -> bool:
@@ -93,6 +96,7 @@ def run(
         "device": device,
         "level": level,
     }
+    began = time.perf_counter()
     session = Session(request, cases, expect or {}, on_result, case_seconds)
     session.run(jobs, cores())
     results = [session.results[case.id] for case in cases]
@@ -100,7 +104,9 @@ def run(
     if case_seconds != CASE_SECONDS:
         words += ("--timeout", f"{case_seconds:g}")
     ready: dict[str, Any] = {"device": device, **session.ready}
-    return Report(impl, level, **ready, arguments=words, environment=variables(impl), cases=results)
+    report = Report(impl, level, **ready, arguments=words, environment=variables(impl))
+    report.cases, report.seconds = results, time.perf_counter() - began
+    return report
 
 
 def variables(impl: str) -> tuple[str, ...]:

@@ -6,13 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lion_ports.conformance.adapters.target import TargetError
-from lion_ports.conformance.execution import Result
+from lion_ports.conformance.execution import Result, not_run
 from lion_ports.conformance.expectations import Expectation, skipped, with_expectation
+from lion_ports.conformance.patience import Patience
 from lion_ports.conformance.processes import Worker
 from lion_ports.conformance.trial import Case
-
-START_SECONDS = 300.0
-"""Longest time to import a framework."""
 
 CASES_PER_JOB = 24
 """A process imports a framework first, which takes as long as some dozens of cases."""
@@ -41,6 +39,7 @@ class Session:
         self._on_result = on_result
         self._lock = threading.Lock()
         self._workers: list[Worker] = []
+        self._patience = Patience()
         self._error: BaseException | None = None
         self._stopped = False
         self.ready: dict[str, str] = {}
@@ -97,10 +96,12 @@ class Session:
                         return
                     if message is None:
                         took = round(time.perf_counter() - began, 4)
-                        words = worker.last_words()
-                        self._add(Result(case.id, case.rule, "ERROR", detail=words, seconds=took))
+                        self._add_death(case, worker.last_words(), took)
                         return
-                    self._add(Result(**message))
+                    result = Result(**message)
+                    with self._lock:
+                        self._patience.answered(case, result)
+                    self._add(result)
             finally:
                 with self._lock:
                     self._workers.remove(worker)
@@ -112,23 +113,34 @@ class Session:
                 worker.kill()
 
     def _shake_hands(self, worker: Worker) -> None:
-        message = worker.read(START_SECONDS)
-        if self._stopped:
-            return
-        if message is None:
-            impl = self._request["impl"]
-            raise TargetError(f"--impl {impl} does not get ready: {worker.last_words()}")
-        if "refused" in message:
-            raise TargetError(message["refused"])
-        self.ready = message
+        try:
+            self.ready = worker.shake_hands()
+        except TargetError:
+            if not self._stopped:
+                raise
 
     def _next(self) -> Case | None:
         """From the end, where the long cases are, so that no run ends with one."""
         with self._lock:
-            return self._left.pop() if self._left and not self._stopped else None
+            if not self._left or self._stopped:
+                return None
+            return self._left.pop(self._patience.pick(self._left))
 
-    def _add(self, result: Result) -> None:
+    def _add_death(self, case: Case, words: str, seconds: float) -> None:
+        """A case that got no answer; where it was one too many, none of those left is run."""
+        result = self._add(Result(case.id, case.rule, "ERROR", detail=words, seconds=seconds))
+        left: list[Case] = []
+        with self._lock:
+            if result.failed:  # and was not expected to
+                self._patience.died(case, words)
+            if self._patience.lost:
+                left, self._left = self._left, []
+        for case in left:
+            self._add(not_run(case, self._patience.lost))
+
+    def _add(self, result: Result) -> Result:
         result = with_expectation(result, self._expect.get(result.id))
         with self._lock:
             self.results[result.id] = result
             self._on_result(result)
+        return result

@@ -41,11 +41,17 @@ def conformance_command():
 
 @pytest.fixture(scope="session")
 def conformance(conformance_command):
-    """``lion-conformance`` with these words, run to its end in a process of its own."""
+    """``lion-conformance`` with these words, run to its end in a process of its own.
 
-    def run(*words, **options):
+    100 columns wide: readline, which pytest imports, says 80 to whatever is started from it.
+    """
+
+    def run(*words, env=os.environ, **options):
         command = [*conformance_command, *map(str, words)]
-        return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", **options)
+        env = {"COLUMNS": "100", **env}
+        return subprocess.run(
+            command, capture_output=True, text=True, encoding="utf-8", env=env, **options
+        )
 
     return run
 

@@ -8,7 +8,8 @@ import click
 
 from lion_ports.cli.conformance import shared
 from lion_ports.cli.conformance.outputs import output_options, write_outputs
-from lion_ports.cli.conformance.printing import Progress, say, show_together
+from lion_ports.cli.conformance.printing import Progress, say
+from lion_ports.cli.conformance.summary import show_together
 
 
 @click.command("matrix")

@@ -8,7 +8,8 @@ import click
 
 from lion_ports.cli.conformance import shared
 from lion_ports.cli.conformance.outputs import output_options, write_outputs
-from lion_ports.cli.conformance.printing import Progress, show, show_together
+from lion_ports.cli.conformance.printing import Progress
+from lion_ports.cli.conformance.summary import amount_options, show, show_together
 
 
 @click.command("run")
@@ -35,6 +36,7 @@ from lion_ports.cli.conformance.printing import Progress, show, show_together
     show_default=True,
     help="Longest time for one case.",
 )
+@amount_options
 @output_options
 def command(
     impls: tuple[str, ...],
@@ -48,6 +50,7 @@ def command(
     expect: Path | None,
     jobs: int | None,
     timeout: float,
+    amount: str | None,
 ) -> None:
     """Run the cases on one or more implementations, each in processes of its own."""
     from lion_ports.conformance.adapters import TargetError
@@ -69,10 +72,10 @@ def command(
             if expect is not None:
                 report.arguments += ("--expect", str(expect))
             reports.append(report)
-            show(report)
+            show(report, amount)
     except (TargetError, ExpectationError) as error:
         shared.refuse(str(error))
-    show_together(reports)
+    show_together(reports, amount)
     write_outputs(reports)
     if not all(report.conforms for report in reports):
         sys.exit(1)

@@ -17,10 +17,10 @@ from lion_ports.conformance.cases import CASES
 from lion_ports.conformance.execution import Result
 from lion_ports.conformance.reports.detail import article, code, text
 from lion_ports.conformance.reports.json import environment, today
+from lion_ports.conformance.reports.verdicts import reasons, verdict
 from lion_ports.conformance.reports.words import (
     OUTCOMES,
     SYMBOLS,
-    behaves,
     category,
     counts,
     note,
@@ -28,7 +28,6 @@ from lion_ports.conformance.reports.words import (
     replay,
     title,
     tone,
-    verdict,
 )
 from lion_ports.conformance.runner import Report
 
@@ -107,7 +106,7 @@ def _card(i: int, report: Report) -> str:
         bar += f'<rect class="{tone(name)}" x="{x}" width="{count}" height="1"/>'
         x += count
     short, _, why = verdict(report).partition(": ")
-    sentences = "".join(f"<li>{code(sentence)}</li>" for sentence in behaves(report.diagnosis))
+    sentences = "".join(f"<li>{code(sentence)}</li>" for sentence in reasons(report))
     return (
         f'<article class="card"><h2><span class="letter">{_letter(i)}</span> {text(report.name)}'
         f"</h2><small>{text(f'{report.version} on {report.device}')}</small>"

@@ -6,7 +6,8 @@ from xml.etree import ElementTree as Xml
 
 from lion_ports import SPEC_VERSION, __version__
 from lion_ports.conformance.execution import PASSED, Result
-from lion_ports.conformance.reports.words import behaves, category, note, replay, title, verdict
+from lion_ports.conformance.reports.verdicts import verdict
+from lion_ports.conformance.reports.words import behaves, category, note, replay, title
 from lion_ports.conformance.reports.words import printable as _printable
 from lion_ports.conformance.runner import Report
 

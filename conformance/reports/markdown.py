@@ -7,15 +7,8 @@ from html import escape
 from lion_ports import SPEC_VERSION, __version__
 from lion_ports.conformance.execution import Result
 from lion_ports.conformance.reports.json import today
-from lion_ports.conformance.reports.words import (
-    behaves,
-    counts,
-    note,
-    printable,
-    replay,
-    title,
-    verdict,
-)
+from lion_ports.conformance.reports.verdicts import reasons, verdict
+from lion_ports.conformance.reports.words import counts, note, printable, replay, title
 from lion_ports.conformance.runner import Report
 
 # Whatever starts something in Markdown or HTML.
@@ -47,7 +40,7 @@ def _row(report: Report) -> str:
 def _failures(report: Report) -> str:
     failed = [result for result in report.cases if result.failed]
     lines = [f"### {_code(report.name)} {_plain(verdict(report))}"]
-    lines += [f"- {_sentence(sentence)}" for sentence in behaves(report.diagnosis)]
+    lines += [f"- {_sentence(sentence)}" for sentence in reasons(report)]
     if not failed:
         return "\n".join(lines)
     rows = [
@@ -87,6 +80,7 @@ def _code(text: str) -> str:
 
 
 def _sentence(sentence: str) -> str:
-    """A sentence with one word in backticks, which stays code."""
-    before, name, after = sentence.split("`", 2)
-    return f"{_plain(before)} {_code(name)}{_plain(after)}"
+    """A sentence in which what stands in backticks stays code."""
+    parts = re.split("`(.*?)`", " ".join(printable(sentence).split()))
+    escaped = [_SPECIAL.sub(r"\\\1", part) for part in parts[::2]]
+    return "".join(a + b for a, b in zip(escaped, [*map(_code, parts[1::2]), ""], strict=True))

@@ -122,35 +122,6 @@ def title(report: Report) -> str:
     return printable(f"{report.name} {report.version} on {report.device}, level {report.level}")
 
 
-def verdict(report: Report) -> str:
-    """Whether an implementation conforms, in one sentence."""
-    if report.conforms:
-        passed = sum(result.outcome in PASSED for result in report.cases)
-        return f"conforms at level {report.level}: {passed} of {len(report.cases)} cases passed"
-    found = Counter(result.outcome for result in report.cases)
-    rules = ", ".join(sorted({r.rule for r in report.cases if r.outcome == "FAIL"}))
-    why = []
-    if found["FAIL"]:
-        why.append(
-            f"it breaks {rules} of docs/spec.md ({found['FAIL']} of {len(report.cases)} cases)"
-        )
-    if found["ERROR"]:
-        why.append(f"{found['ERROR']} of {len(report.cases)} cases ended in an error")
-    if found["XPASS"]:
-        why.append(f"{found['XPASS']} passed that had to fail")
-    reasons = "; ".join(why) or "no case could be judged"
-    return f"does not conform at level {report.level}: {reasons}"
-
-
-def together(reports: Sequence[Report]) -> str:
-    """How many of several implementations conform, and which do not, in one sentence."""
-    others = [f"{report.name} {report.version}" for report in reports if not report.conforms]
-    levels = "/".join(sorted({report.level for report in reports}))
-    sentence = f"{len(reports) - len(others)} of {len(reports)} implementations conform"
-    ending = f"; these do not: {', '.join(others)}" if others else ""
-    return printable(f"{sentence} at level {levels}{ending}")
-
-
 def behaves(names: Sequence[str]) -> list[str]:
     """A sentence for each known wrong Lion that a diagnosis names."""
     return [
@@ -163,7 +134,7 @@ def note(result: Result) -> str:
     """What there is to say about a result in one line; nothing about most that passed."""
     if result.outcome == UNSUPPORTED:
         return f"not offered: {printable(result.detail)}"
-    if result.outcome in ("SKIP", "XFAIL", "XPASS"):
+    if result.outcome in ("SKIP", "XFAIL", "XPASS"):  # with an expectation, or a run given up
         words = (result.reason, result.link, short(result.detail))
         return "; ".join(printable(part) for part in words if part)
     if result.outcome == "AMBIGUOUS":

@@ -5,8 +5,12 @@ import os
 import signal
 import subprocess
 import time
+from collections import Counter
 from functools import cache
+from pathlib import Path
+from xml.etree import ElementTree
 
+import jsonschema
 import numpy as np
 import pytest
 
@@ -18,6 +22,8 @@ from lion_ports.conformance.mutants import MUTANTS
 from lion_ports.conformance.observation import RecompiledError, SilentError, TouchedError
 from lion_ports.conformance.verdict import judge
 
+SCHEMA = json.loads((Path(__file__).parents[2] / "conformance/report.schema.json").read_text())
+
 MINE = """
     class Faulty(Mine):
         '''It reads what is not its own, where a gradient is NaN.'''
@@ -25,6 +31,32 @@ MINE = """
         def step(self, grads, lr):
             if any(np.isnan(g).any() for g in grads.values() if g is not None):
                 ctypes.string_at(0)
+            super().step(grads, lr)
+
+    class Never(Mine):
+        '''The first step of all, and every other, ends its process.'''
+
+        def step(self, grads, lr):
+            os.abort()
+
+    class Stuck(Mine):
+        def step(self, grads, lr):
+            time.sleep(600)
+
+    class Spotty(Mine):
+        '''It dies where the first beta is a half, in the first case of all among others.'''
+
+        def step(self, grads, lr):
+            if self.config.betas[0] == 0.5:
+                os._exit(3)
+            super().step(grads, lr)
+
+    class Wide(Mine):
+        '''It dies in whatever is not float32.'''
+
+        def step(self, grads, lr):
+            if any(x.dtype != np.float32 for x in self.x.values()):
+                os.abort()
             super().step(grads, lr)
 
     class Hanging(Mine):
@@ -103,6 +135,80 @@ def test_a_segmentation_fault_is_the_result_of_its_own_cases(run):
     crashed = [case for case in cases if case["outcome"] == "ERROR"]
     assert {case["id"] for case in crashed} == {c.id for c in select(SHORT) if has_nan(c)}
     assert {case["detail"] for case in crashed} == {"the process was killed by SIGSEGV"}
+
+
+def kinds(cases):
+    return Counter(case["outcome"] for case in cases)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Never", "the process was killed by SIGABRT"),
+        ("Stuck", "no result within 2 s; the process was stopped"),
+    ],
+)
+def test_what_dies_in_every_case_is_given_up(run, name, words, jobs):
+    began = time.monotonic()
+    done, cases = run(name, *PATTERNS, "--timeout", "2", "--jobs", str(jobs))
+    took = time.monotonic() - began
+    assert done.returncode == 1
+    assert [case["id"] for case in cases] == [case.id for case in select(SHORT)]
+    found = kinds(cases)
+    assert 3 <= found["ERROR"] <= 3 + 3 * (jobs - 1)  # others may have been on their way
+    assert found["SKIP"] > 50
+    why = f"not run, because those before ended alike, one after the other: {words}"
+    lost = [case for case in cases if case["outcome"] == "SKIP"]
+    assert {case["detail"] for case in lost} == {why}
+    assert "basic-first-step" in {c["id"] for c in cases if c["outcome"] == "ERROR"}
+    judged = found["ERROR"] + found["EXACT"]  # of settings that it refuses
+    text = " ".join(done.stdout.split())
+    assert (
+        f"does not conform at level faithful: {found['ERROR']} of {judged} judged cases ended in "
+        f"an error; {found['UNSUPPORTED']} not offered, {found['SKIP']} not run"
+    ) in text
+    assert f"{found['SKIP']} cases {why}" in text
+    assert text.count(words) == 2  # in that sentence, and at the first of the cases
+    assert took < 60
+
+
+@pytest.mark.parametrize("name", ["Spotty", "Wide"])
+def test_what_dies_in_some_cases_runs_in_all(run, name):
+    done, cases = run(name, *PATTERNS, "--jobs", "2")
+    assert done.returncode == 1
+    found = kinds(cases)
+    assert found["ERROR"] >= 5
+    assert found["EXACT"] > 10
+    assert found["SKIP"] == 0
+
+
+def test_a_crash_that_is_expected_gives_nothing_up(run, folder):
+    names = [case.id for case in select(("basic-*",))]
+    (folder / "known.toml").write_text(
+        f'[[xfail]]\nimpl = "python:mine:Never"\ncases = {json.dumps(names)}\n'
+        'reason = "no steps yet"\noutcome = "ERROR"\n'
+    )
+    _, cases = run("Never", "--case", "basic-*", "--expect", "known.toml")
+    assert kinds(cases) == {"XFAIL": len(names)}
+
+
+def test_what_was_not_run_stands_in_every_file(run, folder):
+    paths = {"junit": "o.xml", "html": "o.html", "markdown": "o.md", "badge": "o.b"}
+    words = [word for name, path in paths.items() for word in (f"--{name}", path)]
+    _, cases = run("Never", "--case", "basic-*", *words)
+    assert kinds(cases) == {"ERROR": 3, "SKIP": 2}
+    jsonschema.validate(json.loads((folder / "out.json").read_text()), SCHEMA)
+    before = "not run, because those before ended alike, one after the other"
+    why = f"{before}: the process was killed by SIGABRT"
+    junit = ElementTree.parse(folder / "o.xml").getroot()
+    assert (junit.get("errors"), junit.get("skipped")) == ("3", "2")
+    assert {skipped.get("message") for skipped in junit.iter("skipped")} == {f"SKIP: {why}"}
+    assert (folder / "o.html").read_text("utf-8").count(why) >= 2
+    text = (folder / "o.md").read_text("utf-8")
+    assert f"- 2 cases {why}" in text
+    assert "3 of 3 judged cases ended in an error; 2 not run" in text
+    assert json.loads((folder / "o.b").read_text())["isError"] is True
 
 
 def test_a_hanging_case_is_stopped_and_the_others_go_on(run):

@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import subprocess
+import time
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -19,6 +20,7 @@ from lion_ports.conformance.reports import FORMATS
 from lion_ports.conformance.reports.files import FileError, write
 from lion_ports.conformance.reports.json import load
 from lion_ports.conformance.reports.rules import rules
+from lion_ports.conformance.reports.verdicts import causes, reasons, verdict
 from lion_ports.conformance.reports.words import (
     OUTCOMES,
     SYMBOLS,
@@ -26,7 +28,6 @@ from lion_ports.conformance.reports.words import (
     element,
     replay,
     short,
-    verdict,
 )
 from lion_ports.conformance.runner import Report
 
@@ -106,10 +107,9 @@ def run(conformance, tmp_path_factory):
 
 
 def test_several_implementations_end_in_one_sentence(run):
-    *_, last = run[1].rstrip().splitlines()
-    assert last == (
-        "2 of 4 implementations conform at level faithful; these do not: python:mine:wrong local, "
-        "python:mine:hostile local"
+    assert run[1].endswith(
+        "\n\n2 of 4 implementations conform at level faithful; these do not: python:mine:wrong "
+        "local,\n  python:mine:hostile local\n"
     )
     assert run[1].count("implementations conform") == 1
 
@@ -119,10 +119,54 @@ def test_a_verdict_tells_broken_rules_from_crashes_and_from_what_passed():
     results = [Result(case, "L-001", outcome) for case, outcome in outcomes.items()]
     told = [verdict(Report("mine", "faithful", cases=[result])) for result in results]
     assert told == [
-        "does not conform at level faithful: it breaks L-001 of docs/spec.md (1 of 1 cases)",
-        "does not conform at level faithful: 1 of 1 cases ended in an error",
-        "does not conform at level faithful: 1 passed that had to fail",
+        "does not conform at level faithful: 1 of 1 judged case failed",
+        "does not conform at level faithful: 1 of 1 judged case ended in an error",
+        "does not conform at level faithful: 1 of 1 judged case passed and had to fail",
     ]
+    assert [reasons(Report("mine", "faithful", cases=[result])) for result in results] == [
+        ["breaks L-001 of docs/spec.md"], [], [],
+    ]  # fmt: skip
+
+
+def test_a_verdict_counts_apart_what_was_not_judged():
+    absent = Result("decay-mask", "L-017", "UNSUPPORTED")
+    lost = Result("decay-strong", "L-001", "SKIP", detail="not run, because of rain")
+    left_out = Result("long-normal", "L-001", "SKIP", reason="slow")
+    known = Result("nonfinite-nan", "L-010", "XFAIL")
+    passed = Result("basic-decay", "L-001", "EXACT")
+    rest = [absent, absent, lost, left_out]
+    told = [
+        verdict(Report("mine", "faithful", cases=[*judged, *rest]))
+        for judged in ([passed, passed], [passed, known], [known], [])
+    ]
+    unjudged = "; 2 not offered, 1 not run, 1 left out"
+    assert told == [
+        f"conforms at level faithful: 2 of 2 judged cases passed{unjudged}",
+        f"conforms at level faithful: 1 of 2 judged cases passed, 1 failed as expected{unjudged}",
+        f"does not conform at level faithful: no case passed, 1 failed as expected{unjudged}",
+        f"does not conform at level faithful: no case could be judged{unjudged}",
+    ]
+    assert reasons(Report("mine", "faithful", cases=rest)) == ["1 case not run, because of rain"]
+
+
+def test_failures_of_one_cause_are_told_together_the_most_first():
+    def failed(number, outcome, rule="L-001", diagnosis=(), detail=""):
+        return Result(f"case-{number}", rule, outcome, diagnosis=[*diagnosis], detail=detail)
+
+    report = Report("mine", "faithful", cases=[
+        failed(1, "ERROR", detail="no memory"),
+        failed(2, "FAIL", "L-010", ["nan-swallowed"]),
+        failed(3, "FAIL", "L-008"),
+        failed(4, "FAIL", "L-001", ["sign-zero-plus", "sign-copysign"]),
+        failed(5, "FAIL", "L-010", ["sign-zero-plus"]),
+        failed(6, "ERROR", "L-005", detail="no memory"),
+        failed(7, "ERROR", detail="no time"),
+        failed(8, "ERROR", "L-002", detail="no memory"),
+        failed(9, "FAIL", "L-008"),
+        Result("basic-decay", "L-001", "EXACT"),
+    ])  # fmt: skip
+    numbers = ["".join(result.id[-1] for result in group) for group in causes(report)]
+    assert numbers == ["168", "39", "45", "2", "7"]
 
 
 def test_json_follows_its_schema_and_can_be_loaded(run):
@@ -200,28 +244,110 @@ def test_badge_is_what_shields_reads(run):
     assert json.loads(FORMATS["badge"]([]))["color"] == "red"
 
 
-def test_summary_counts_by_category_and_ends_with_the_verdict(run):
+def test_the_summary_begins_with_verdict_cause_and_command(run):
     numpy, right, wrong, hostile, _ = re.split(
         r"^(?=numpy|python:)", run[1] + "\nnumpy", flags=re.M
     )[1:]
-    head, basic, decay, together = numpy.splitlines()[1:5]
-    assert head.split() == ["EXACT"]
     count = len(CASE_IDS)
-    assert (basic.split(), decay.split()) == (["basic", str(count - 1)], ["decay", "1"])
-    assert together.split() == ["together", str(count)]
-    assert len({len(line) for line in (head, basic, decay, together)}) == 1
-    assert f"conforms at level faithful: {count} of {count} cases passed" in numpy
+    seconds = r"\d+\.\d s(; longest .+)?; subnormal numbers are kept"
+    assert re.fullmatch(
+        rf"numpy .+ on cpu, level faithful\n"
+        rf"  conforms at level faithful: {count} of {count} judged cases passed\n"
+        rf"\n  {count} EXACT\n  {count} cases in {seconds}\n\n",
+        numpy,
+    )
+    assert f"{count - 1} of {count - 1} judged cases passed; 1 not offered" in right
     assert "not offered: a weight decay mask (decay-mask)" in right
+    assert wrong.splitlines()[1:7] == [
+        f"  does not conform at level faithful: {count - 2} of {count - 1} judged cases failed, 1 "
+        "failed as expected; 1 not",
+        "    offered",
+        f"  behaves as `maximize`: {MUTANTS['maximize'].sentence}",
+        "  look closer:",
+        "    lion-conformance run --impl python:mine:wrong --expect known.toml --case "
+        "basic-two-betas",
+        "  breaks L-001 of docs/spec.md",
+    ]
     assert "XFAIL basic-first-step: known | since May; https://example.org/1" in wrong
     assert re.search(
         r"step \d, x\[\d\]: the parameter\n +came +-?0x\S+\n +allowed +-?0x\S+\n", wrong
     )
-    assert wrong.splitlines()[-3].startswith(
-        "  does not conform at level faithful: it breaks L-001"
-    )
-    assert wrong.splitlines()[-2].startswith("  behaves as `maximize`")
     assert "\\x00\\x1b[31m" in hostile
     assert "\x1b" not in run[1]
+
+
+def test_failures_of_one_cause_are_shown_once_and_verbose_shows_each(run, conformance):
+    folder, text = run
+    _, wrong, hostile = re.split(r"^(?=python:mine:[wh])", text, flags=re.M)
+    assert wrong.count("    step ") == hostile.count("RuntimeError") == 1
+    assert "    likewise basic-decay, basic-tensors, basic-normal\n" in wrong
+    assert "    likewise basic-two-betas, basic-decay, basic-tensors and 1 more\n" in hostile
+    words = ("run", "--impl", "python:mine:wrong", "--case", "basic-*", "--verbose")
+    done = conformance(*words, cwd=folder)
+    assert done.stdout.count("    step ") == len(select(("basic-*",)))
+    assert "likewise" not in done.stdout
+    together = re.search(r"^ +FAIL\n  basic +5$", done.stdout, re.MULTILINE)
+    assert together, done.stdout
+
+
+def test_quiet_is_one_line(conformance, folder):
+    words = ("run", "--impl=python:mine:Right", "--impl=python:mine:wrong", "--case=basic-decay")
+    done = conformance(*words, "--quiet", cwd=folder)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert done.stdout.splitlines() == [
+        "python:mine:Right local on cpu conforms at level faithful: 1 of 1 judged case passed",
+        "python:mine:wrong local on cpu does not conform at level faithful: 1 of 1 judged case "
+        "failed",
+    ]
+    done = conformance(*words[:2], *words[3:], "--quiet", cwd=folder)
+    assert done.returncode == 0
+
+
+MANY = """
+import itertools
+
+class Many(Right):
+    count = itertools.count()
+
+    def step(self, grads, lr):
+        raise RuntimeError(f"error {next(self.count)} {'and so on ' * 99}")
+"""
+
+
+def test_of_many_causes_a_handful_is_shown(conformance, folder):
+    (folder / "mine.py").write_text(MINE + MANY)
+    words = ("run", "--impl", "python:mine:Many", "--case", "basic-*", "--case", "betas-*")
+    done = conformance(*words, "--json", "out.json", cwd=folder)
+    (found,) = json.loads((folder / "out.json").read_text())["implementations"]
+    errors = [case for case in found["cases"] if case["outcome"] == "ERROR"]
+    assert len(errors) > 5
+    assert done.stdout.count("RuntimeError: error ") == 5
+    left = len(errors) - 5
+    assert f"... and {left} more failures; --verbose shows all, --json FILE" in done.stdout
+    assert len(re.findall(r"(and|so|on)\s+\.\.\.", done.stdout)) == 5
+
+
+def test_the_summary_fits_a_narrow_terminal(conformance, folder):
+    target = ("run", "--impl", "python:mine:wrong", "--case", "basic-*", "--case", "decay-mask")
+    for wide in (80, 50):
+        env = {**os.environ, "COLUMNS": str(wide)}
+        lines = conformance(*target, cwd=folder, env=env).stdout.splitlines()
+        commands = [line for line in lines if "lion-conformance run" in line]
+        assert len(commands) == 2
+        assert max(len(line) for line in lines if line not in commands) <= wide
+
+
+def test_the_time_is_that_of_the_clock_and_no_sum(conformance, folder):
+    slow = "\n\nclass Slow(Right):\n    def start(self, *more):\n        time.sleep(0.05)\n"
+    source = f"import time\n{MINE}{slow}        super().start(*more)\n"
+    (folder / "mine.py").write_text(source)
+    began = time.monotonic()
+    words = ("run", "--impl", "python:mine:Slow", "--case", "[b-d]*", "--case", "s[ic]*")
+    done = conformance(*words, "--jobs", "4", "--json", "out.json", cwd=folder)
+    took = time.monotonic() - began
+    said = float(re.search(r"cases in (\S+) s", done.stdout)[1])
+    assert said <= took + 0.1
+    assert took / 4 < said  # and what is left is the start of the command
 
 
 def on_a_terminal(words, folder, **environment):
