@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 
 from lion_ports.conformance import arguments
+from lion_ports.conformance.adapters.target import TargetError
 from lion_ports.conformance.cases import select
-from lion_ports.conformance.execution import UNSUPPORTED, Result
-from lion_ports.conformance.expectations import Expectation, load, skipped, with_expectation
+from lion_ports.conformance.execution import UNSUPPORTED, Result, not_run
+from lion_ports.conformance.expectations import Expectation, load, with_expectation
+from lion_ports.conformance.patience import Patience
 from lion_ports.conformance.processes import Worker
 from lion_ports.conformance.reports import words
 from lion_ports.conformance.runner import CASE_SECONDS, Report, variables
@@ -19,38 +21,59 @@ class LionFailureError(Exception):
     """A case failed, in the suite's words."""
 
 
-class Suite(pytest.Collector):
-    """The cases of one implementation, and the process that it runs in."""
+class Implementation:
+    """What ``--lion-impl`` names, and the process that it runs in."""
 
-    _worker: Worker | None = None
-    _refused = ""
+    def __init__(self, name: str, config: pytest.Config) -> None:
+        self.name, self._options = name, config.option
+        self._arguments = kwargs_and_renames(config)
+        self._worker: Worker | None = None
+        self._patience = Patience()
 
-    def collect(self) -> list["CaseItem"]:
-        """An item for each case."""
-        known = expectations(self.config).get(self.name, {})
-        return [
-            CaseItem.from_parent(self, name=case.id, case=case, expectation=known.get(case.id))
-            for case in select(tuple(self.config.option.lion_case))
-        ]
-
-    def result(self, case: Case) -> Result:
-        """Put a case to the implementation; a process that has died is replaced for the next.
+    def begin(self) -> Worker:
+        """The process, in which it is imported and ready.
 
         Raises:
-            LionFailureError: there is no such implementation, or it cannot be imported.
+            TargetError: it cannot be imported.
         """
-        worker = self._started()
+        if self._worker is None:
+            kwargs, rename = self._arguments
+            request = {"impl": self.name, "kwargs": kwargs, "rename": rename}
+            options = self._options
+            request |= {"device": options.lion_device, "level": options.lion_level}
+            self._worker = Worker(request)
+            try:
+                self._worker.shake_hands()
+            except TargetError:
+                self.end()
+                raise
+        return self._worker
+
+    def result(self, case: Case, expectation: Expectation | None) -> Result:
+        """Put a case to it; a process that has died is replaced for the next.
+
+        Raises:
+            TargetError: it could be imported before, and cannot be any more.
+        """
+        if self._patience.lost:
+            return not_run(case, self._patience.lost)
+        worker = self.begin()
         message = worker.ask(case.id, CASE_SECONDS)
         if message is not None:
-            return Result(**message)
+            result = Result(**message)
+            self._patience.answered(case, result)
+            return with_expectation(result, expectation)
         last = worker.last_words()
         self.end()
-        return Result(case.id, case.rule, "ERROR", detail=last)
+        died = Result(case.id, case.rule, "ERROR", detail=last)
+        if (result := with_expectation(died, expectation)).failed:  # and was not expected to
+            self._patience.died(case, last)
+        return result
 
     def report(self) -> Report:
-        """What the suite's words need to know of the implementation."""
-        options = self.config.option
-        given = arguments.words(*kwargs_and_renames(self.config))
+        """What the suite's words need to know of it."""
+        options = self._options
+        given = arguments.words(*self._arguments)
         if options.lion_expect is not None:
             given += ("--expect", str(options.lion_expect))
         return Report(
@@ -61,25 +84,27 @@ class Suite(pytest.Collector):
             environment=variables(self.name),
         )
 
-    def _started(self) -> Worker:
-        """The process, imported and ready."""
-        if self._worker is None and not self._refused:
-            options = self.config.option
-            kwargs, rename = kwargs_and_renames(self.config)
-            request = {"impl": self.name, "kwargs": kwargs, "rename": rename}
-            request |= {"device": options.lion_device, "level": options.lion_level}
-            worker = self._worker = Worker(request)
-            ready = worker.read(CASE_SECONDS) or {"refused": worker.last_words()}
-            self._refused = ready.get("refused", "")
-        if self._worker is None or self._refused:
-            raise LionFailureError(self._refused)
-        return self._worker
-
     def end(self) -> None:
         """End the process, if there is one."""
         if self._worker is not None:
             self._worker.__exit__()
             self._worker = None
+
+
+class Suite(pytest.Collector):
+    """The cases of one implementation."""
+
+    def __init__(self, *, implementation: Implementation, **more: Any) -> None:
+        super().__init__(name=implementation.name, nodeid=implementation.name, **more)
+        self.implementation = implementation
+
+    def collect(self) -> list["CaseItem"]:
+        """An item for each case."""
+        known = expectations(self.config).get(self.name, {})
+        return [
+            CaseItem.from_parent(self, name=case.id, case=case, expectation=known.get(case.id))
+            for case in select(tuple(self.config.option.lion_case))
+        ]
 
 
 class CaseItem(pytest.Item):
@@ -92,12 +117,12 @@ class CaseItem(pytest.Item):
     def runtest(self) -> None:
         """Pass, skip, or fail with the suite's words."""
         assert isinstance(self.parent, Suite)
-        result = skipped(self._case, self._expectation) or self.parent.result(self._case)
-        result = with_expectation(result, self._expectation)
-        if result.outcome == UNSUPPORTED:
-            pytest.skip(f"not offered: {result.detail}")
-        if result.outcome == "SKIP":
-            pytest.skip(result.reason)
+        implementation = self.parent.implementation
+        if self._expectation is not None and self._expectation.kind == "skip":
+            pytest.skip(self._expectation.reason)
+        result = implementation.result(self._case, self._expectation)
+        if result.outcome in (UNSUPPORTED, "SKIP"):
+            pytest.skip(words.note(result))
         if result.outcome == "XFAIL":
             pytest.xfail(result.reason)
         if result.failed:
@@ -105,7 +130,7 @@ class CaseItem(pytest.Item):
                 f"{result.outcome}  {result.id}  {result.rule}  {self._case.reason}",
                 words.note(result),
                 *words.behaves(result.diagnosis[:2]),
-                words.replay(self.parent.report(), result.id),
+                words.replay(implementation.report(), result.id),
             ]
             raise LionFailureError("\n    ".join(lines))
 

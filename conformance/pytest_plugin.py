@@ -2,12 +2,20 @@
 
 A case that asks for what the implementation does not offer is skipped; one that fails, fails with
 the suite's own words. The implementation runs in a process of its own, so that a crash is a failed
-test. Without the option nothing happens, and nothing but this file is imported.
+test; one that cannot be imported is one error of usage. Without the option nothing happens, and
+nothing but this file is imported.
 """
 
+import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from lion_ports.conformance.pytest_items import Implementation
+
+_IMPLEMENTATIONS: "pytest.StashKey[list[Implementation]]" = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -74,10 +82,34 @@ def pytest_configure(config: pytest.Config) -> None:
             find(impl, kwargs, rename)
         expectations(config)
     except LionError as error:
-        raise pytest.UsageError(f"--lion-impl: {error}") from None
+        raise pytest.UsageError(_named_as_here(error)) from None
     for pattern in config.option.lion_case:
         if not select((pattern,)):
             raise pytest.UsageError(f"--lion-case {pattern}: no case matches")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist starts its own processes
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Start each implementation, and end here with one error if one cannot be imported."""
+    config = session.config
+    if not config.option.lion_impl:
+        return
+    from lion_ports.conformance.adapters.target import TargetError
+    from lion_ports.conformance.pytest_items import Implementation
+
+    found = [Implementation(impl, config) for impl in config.option.lion_impl]
+    for implementation in found:
+        config.add_cleanup(implementation.end)
+    config.stash[_IMPLEMENTATIONS] = found
+    if hasattr(config, "workerinput"):  # a process of pytest-xdist, where that has been seen to
+        return
+    try:
+        for implementation in found:
+            implementation.begin()
+            if config.pluginmanager.hasplugin("dsession"):  # pytest-xdist: others run the cases
+                implementation.end()
+    except TargetError as error:
+        raise pytest.UsageError(_named_as_here(error)) from None
 
 
 @pytest.hookimpl(tryfirst=True)  # so that -k and -m choose among these items too
@@ -89,7 +121,10 @@ def pytest_collection_modifyitems(
         return
     from lion_ports.conformance.pytest_items import Suite
 
-    for impl in config.option.lion_impl:
-        suite = Suite.from_parent(session, name=impl, nodeid=impl)
-        config.add_cleanup(suite.end)
-        items.extend(suite.collect())
+    for implementation in config.stash[_IMPLEMENTATIONS]:
+        items.extend(Suite.from_parent(session, implementation=implementation).collect())
+
+
+def _named_as_here(error: Exception) -> str:
+    """Its words with the options of this plugin in place of those of the command."""
+    return re.sub(r"--(?=impl|kwarg|rename|device|expect)", "--lion-", str(error))

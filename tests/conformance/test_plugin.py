@@ -7,6 +7,8 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from lion_ports.conformance.cases import select
+
 MINE = '''
 class Coarse(Mine):
     """The learning rate is one ulp off, which the bound allows."""
@@ -31,6 +33,12 @@ class Dying(Mine):
             os.abort()
         super().step(grads, lr)
 '''
+
+NEVER = """
+class Never(Mine):
+    def step(self, grads, lr):
+        os.abort()
+"""
 
 
 @pytest.fixture
@@ -115,7 +123,7 @@ def test_expectations_are_skips_and_expected_failures(project):
     assert "issue 7" in done.stdout
     done = run(project, "--lion-impl", "python:mine:Mine", "--lion-expect", "absent.toml")
     assert done.returncode == 4
-    assert "--expect absent.toml" in done.stderr
+    assert "--lion-expect absent.toml cannot be read: No such file" in done.stderr
 
 
 def test_with_xdist_k_and_junitxml(project):
@@ -131,11 +139,51 @@ def test_with_xdist_k_and_junitxml(project):
     }
 
 
-def test_an_implementation_that_cannot_be_imported_fails(project):
-    options = ("--lion-impl", "python:absent:make", "--lion-case", "basic-decay")
-    done = run(project, *options)
-    assert ending(done) == "1 failed, 1 passed"
-    assert "the module 'absent' cannot be imported from here" in done.stdout
+@pytest.mark.parametrize(
+    ("impl", "words"),
+    [
+        ("python:absent:make", "python:absent:make: the module 'absent' cannot be imported from"),
+        ("torch:absent:Lion", "torch:absent:Lion: the module 'absent' cannot be imported from"),
+        ("python:mine:Absent", "python:mine:Absent: the module 'mine' has no class or function"),
+        ("python:dying:make", "python:dying:make does not get ready: the process was killed by"),
+        ("python:torn:make", "python:torn:make does not get ready: the process exited with 1: Syn"),
+    ],
+)
+@pytest.mark.parametrize("processes", [(), ("-n", "2")])
+def test_an_implementation_that_cannot_be_imported_is_one_error_of_usage(
+    project, impl, words, processes
+):
+    if impl.startswith("torch:"):
+        pytest.importorskip("torch", reason="needs the extra 'torch'")
+    (project / "dying.py").write_text("import os\nos.abort()\n")
+    (project / "torn.py").write_text("def make(:\n")
+    done = run(project, "--lion-impl", "python:mine:Mine", "--lion-impl", impl, *processes)
+    assert done.returncode == 4
+    [error] = done.stderr.split("\n\n")[:-1]
+    assert error.startswith(f"ERROR: --lion-impl {words}")
+    for noise in ("test_own", "Traceback", "FAILED", "passed"):
+        assert noise not in done.stdout + done.stderr
+
+
+def test_what_crashes_every_time_is_given_up(project):
+    (project / "mine.py").write_text((project / "mine.py").read_text() + NEVER)
+    arguments = (
+        "--lion-impl",
+        "python:mine:Never",
+        "--lion-case",
+        "[b-d]*",
+        "-rs",
+        "-k",
+        "not own",
+    )
+    done = run(project, *arguments)
+    assert done.returncode == 1
+    count = len(select(("[b-d]*",)))
+    assert ending(done) == f"3 failed, {count - 3} skipped, 1 deselected"
+    assert (
+        "because those before ended alike, one after the other: the process was killed"
+        in done.stdout
+    )
 
 
 @pytest.mark.parametrize(
