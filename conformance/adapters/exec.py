@@ -28,7 +28,7 @@ def adapt(target: Target, device: str) -> Adapter:
         )
     try:
         hello = Program(target.module).hello
-    except (OSError, ProgramError, RefusedError, UnsupportedError) as error:
+    except (ProgramError, RefusedError, UnsupportedError) as error:
         raise TargetError(f"--exec {target.module!r}: {error}") from error
     version = " ".join(str(hello[key]) for key in ("name", "version") if key in hello)
     return Adapter(

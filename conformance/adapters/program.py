@@ -1,10 +1,12 @@
 """A process that answers a line of JSON with a line of JSON."""
 
 import contextlib
+import errno
 import json
 import shlex
 import subprocess
 import weakref
+from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
@@ -29,18 +31,19 @@ class Program:
     """One process, and the lines that go to and from it.
 
     Raises:
-        OSError: there is no such program, or it cannot be run.
-        ProgramError: it ended, or its answer is not one.
+        ProgramError: it cannot be started, it ended, or its answer is not one.
     """
 
     def __init__(self, command: str) -> None:
+        words = _split(command)
         self._errors = TemporaryFile("w+")  # noqa: SIM115  # closed by _end
-        self._process = subprocess.Popen(
-            shlex.split(command),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-        )
+        try:
+            self._process = subprocess.Popen(
+                words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors
+            )
+        except OSError as error:
+            self._errors.close()
+            raise ProgramError(_why_not(words[0], error)) from error
         self._end = weakref.finalize(self, _end, self._process, self._errors)
         self.hello = self.ask("hello", protocol=PROTOCOL)
         if (spoken := self.hello.get("protocol")) != PROTOCOL:
@@ -65,20 +68,57 @@ class Program:
         line = self._process.stdout.readline()
         if not line.endswith(b"\n"):
             words = how_it_ended(self._process.wait(), self._errors)
-            raise ProgramError(f"the program {words}, and gave no answer to {what!r}")
+            raise ProgramError(
+                f"the program {words}, and gave no answer to {what!r}; it has to answer each line "
+                f"on stdin with one on stdout, until stdin ends ({PAGE})"
+            )
         try:
             answer = json.loads(line)
         except ValueError:
             answer = None
         if not isinstance(answer, dict):
             raise ProgramError(
-                f"the answer to {what!r} is {_short(line)}, not a line with a JSON object ({PAGE})"
+                f"the answer to {what!r} is {_short(line)}, not a line with a JSON object; what is "
+                f"no answer belongs on stderr ({PAGE})"
             )
         if "unsupported" in answer:
             raise UnsupportedError(str(answer["unsupported"]))
         if "error" in answer:
             raise RefusedError(str(answer["error"]))
         return answer
+
+
+def _split(command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError as error:
+        raise ProgramError(
+            f"a shell could not split this into words ({error}); quote what belongs together"
+        ) from error
+
+
+def _why_not(program: str, error: OSError) -> str:
+    """Why a program cannot be started, and what to do about it."""
+    interpreter = f"as --exec 'python {program}'"
+    if Path(program).is_dir():
+        return f"{program!r} is a folder; name a program in it"
+    if isinstance(error, FileNotFoundError) and "/" not in program:
+        return f"there is no program {program!r} on the PATH; one that is here is ./{program}"
+    if isinstance(error, FileNotFoundError) and not Path(program).exists():
+        return f"there is no file {program!r}; name a program, as --exec ./my_lion"
+    if isinstance(error, FileNotFoundError):
+        return f"the interpreter that the first line of {program!r} names is not there; correct it"
+    if isinstance(error, PermissionError):
+        return (
+            f"{program!r} is not executable; chmod +x {shlex.quote(program)} makes it so, or name "
+            f"what runs it, {interpreter}"
+        )
+    if error.errno == errno.ENOEXEC:
+        return (
+            f"{program!r} is nothing that this system can run; give a script a first line such as "
+            f"#!/usr/bin/env python3, or name what runs it, {interpreter}"
+        )
+    return f"{program!r} cannot be started ({error.strerror}); see that a shell can run it here"
 
 
 def _short(line: bytes) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import lion_ports
-from lion_ports.conformance import runner, session
+from lion_ports.conformance import processes, runner
 from lion_ports.conformance.adapters import TargetError
 from lion_ports.conformance.adapters.wire import decode, encode
 from lion_ports.conformance.bits import DTYPES
@@ -213,7 +213,15 @@ def test_without_a_momentum_the_state_is_followed_from_outside(client):
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        ("./absent", "No such file or directory: './absent'"),
+        ("./absent", "there is no file './absent'; name a program, as --exec ./my_lion"),
+        ("absent", "there is no program 'absent' on the PATH; one that is here is ./absent"),
+        ("./text", "'./text' is not executable; chmod +x ./text makes it so, or name what runs it"),
+        ("./bare", "'./bare' is nothing that this system can run; give a script a first line"),
+        ("./lost", "the interpreter that the first line of './lost' names is not there"),
+        ("./folder", "'./folder' is a folder; name a program in it"),
+        (" ", "--exec '' names no program; name one, as --exec ./my_lion"),
+        ("true", "it has to answer each line on stdin with one on stdout, until stdin ends"),
+        ("echo hello", "what is no answer belongs on stderr (docs/conformance-exec.md)"),
         ("true", "the program exited with 0, and gave no answer to 'hello'"),
         ("echo hello", "the answer to 'hello' is 'hello', not a line with a JSON object"),
         ("echo '{\"protocol\": 2}'", "the program speaks protocol 2, and this suite speaks 1"),
@@ -225,14 +233,20 @@ def test_without_a_momentum_the_state_is_followed_from_outside(client):
 def test_a_program_that_does_not_shake_hands_is_refused_with_one_sentence(
     conformance, tmp_path, command, words
 ):
+    (tmp_path / "folder").mkdir()
+    for name, line in {"text": "", "bare": "", "lost": "#!/no/such/thing\n"}.items():
+        (tmp_path / name).write_text(f"{line}print('hello')\n")
+        (tmp_path / name).chmod(0o644 if name == "text" else 0o755)
     done = conformance("run", "--exec", command, "--case", "basic-*", cwd=tmp_path)
-    assert done.returncode == 2
+    assert (done.returncode, done.stdout) == (2, "")
     assert words in done.stderr
+    assert "Errno" not in done.stderr
+    assert done.stderr.startswith("lion-conformance: --exec ")
     assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_program_that_is_silent_from_the_beginning_is_refused(monkeypatch):
-    monkeypatch.setattr(session, "START_SECONDS", 3.0)
+    monkeypatch.setattr(processes, "START_SECONDS", 3.0)
     words = "does not get ready: no result within 3 s; the process was stopped"
     with pytest.raises(TargetError, match=words):
         runner.run("exec:sleep 60", select(("basic-*",)), "faithful")
