@@ -32,7 +32,8 @@ from lion_ports.cli.conformance.shared import chosen, refuse
 def command(patterns: tuple[str, ...], path: Path | None, jobs: int | None) -> None:
     """Every known wrong Lion, and the cases that fail it; over all cases it takes some minutes.
 
-    Exit status 1: a mutant fails fewer than two of the cases, or is named in none.
+    Exit status 1: a mutant fails fewer than two of all cases, or is named in none. With --case it
+    shows what these cases catch, whatever they do not.
     """
     from lion_ports.conformance.kills import kill_matrix, page
     from lion_ports.conformance.mutants import MUTANTS
@@ -42,20 +43,26 @@ def command(patterns: tuple[str, ...], path: Path | None, jobs: int | None) -> N
     if path is not None and not path.absolute().parent.is_dir():
         refuse(f"--markdown {path}: there is no such folder; make it first")
     cases = chosen(patterns)
+    if all(case.build().refuse is not None for case in cases):
+        refuse(
+            "these cases ask for a refusal of settings, which no wrong Lion is about; add others"
+        )
     with Progress("mutants", len(cases)) as advance:
         matrix = kill_matrix(cases, on_case=advance, jobs=min(jobs or cores(), len(cases)))
-    wide = max(len(name) for name in MUTANTS)
-    survived = False
+    wide, weak, caught = max(len(name) for name in MUTANTS), 0, 0
     for name, kills in matrix.items():
         named = sum(kill.named for kill in kills)
-        survives = len(kills) < 2 or not named
-        survived = survived or survives
+        survives = not patterns and (len(kills) < 2 or not named)
+        weak, caught = weak + survives, caught + bool(kills)
         words = f"{name:{wide}}  failed by {len(kills):3}, named in {named:3}"
-        say(f"{words}  {MUTANTS[name].sentence}", fg="red" if survives else None)
+        if kills or not patterns:
+            say(f"{words}  {MUTANTS[name].sentence}", fg="red" if survives else None)
+    count = f"{len(cases)} case{'' if len(cases) == 1 else 's'}"
+    say(f"{count} caught {caught} of {len(matrix)} wrong Lions")
     if path is not None:
         try:
             write({path: page(matrix)})
         except FileError as error:
             refuse(str(error))
-    if survived:
+    if weak:
         sys.exit(1)

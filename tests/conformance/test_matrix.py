@@ -176,10 +176,30 @@ def test_the_page_is_what_the_command_makes():
     assert kills.page(kills.kill_matrix(list(CASES.values()), jobs=2)) == KILL_PAGE
 
 
-def test_the_command_fails_where_a_mutant_survives():
+def test_the_command_shows_what_some_cases_catch_and_no_more():
     done = CliRunner().invoke(main, ["mutants", "--case", "basic-first-step"])
-    assert done.exit_code == 1
+    assert done.exit_code == 0, done.output
+    *lines, last = done.output.splitlines()
+    caught = [name for name in MUTANTS if "basic-first-step" in expanded(name)]
+    assert [line.split()[0] for line in lines] == caught
     assert re.search(r"^no-op +failed by +1, named in +1", done.output, re.MULTILINE)
+    assert last == f"1 case caught {len(caught)} of {len(MUTANTS)} wrong Lions"
+
+
+def test_the_command_refuses_cases_that_no_mutant_takes():
+    done = CliRunner().invoke(main, ["mutants", "--case", "errors-*"])
+    assert done.exit_code == 2
+    assert "these cases ask for a refusal of settings" in done.output
+
+
+@pytest.mark.parametrize(("kills_each", "status"), [(2, 0), (1, 1)])
+def test_the_command_fails_where_a_mutant_survives_all_cases(monkeypatch, kills_each, status):
+    found = {name: [kills.Kill("basic-decay", True)] * 2 for name in MUTANTS}
+    found["no-op"] = found["no-op"][:kills_each]
+    monkeypatch.setattr(kills, "kill_matrix", lambda *given, **more: found)
+    done = CliRunner().invoke(main, ["mutants"])
+    assert done.exit_code == status
+    assert f"no-op{' ':26}failed by   {kills_each}" in done.output
 
 
 def test_a_whole_category_is_one_pattern():
