@@ -7,7 +7,7 @@ import click
 
 from lion_ports.cli.conformance import shared
 from lion_ports.cli.conformance.outputs import output_options, write_outputs
-from lion_ports.cli.conformance.printing import show, show_together
+from lion_ports.cli.conformance.summary import amount_options, show, show_together
 
 
 @click.command("replay")
@@ -18,6 +18,7 @@ from lion_ports.cli.conformance.printing import show, show_together
 @shared.device
 @shared.kwarg
 @shared.rename
+@amount_options
 @output_options
 def command(
     stream: str,
@@ -27,8 +28,12 @@ def command(
     device: str,
     kwargs: dict[str, Any],
     rename: dict[str, str],
+    amount: str | None,
 ) -> None:
-    """Put the gradients of STREAM, recorded by lion-train, to one or more implementations."""
+    """Put the gradients of STREAM, of a run of yours, to one or more implementations.
+
+    docs/conformance-replay.md says how to record them in any training loop.
+    """
     from lion_ports.conformance.adapters import TargetError
     from lion_ports.conformance.cases.recorded import SUFFIX, stream_case
     from lion_ports.conformance.runner import run
@@ -36,7 +41,8 @@ def command(
 
     if not stream.endswith(SUFFIX):
         shared.refuse(
-            f"{stream} is no {SUFFIX} file, as 'lion-train --record-gradients' writes them"
+            f"{stream} is no {SUFFIX} file; 'lion-train --record-gradients' writes such files, and "
+            "so can your own training (docs/conformance-replay.md)"
         )
     reports = []
     try:
@@ -44,10 +50,10 @@ def command(
         for impl in shared.targets(impls, programs, kwargs, rename):
             report = run(impl, [case], level, kwargs=kwargs, rename=rename, device=device)
             reports.append(report)
-            show(report)
+            show(report, amount)
     except (StreamError, TargetError) as error:
         shared.refuse(str(error))
-    show_together(reports)
+    show_together(reports, amount)
     write_outputs(reports)
     if not all(report.conforms for report in reports):
         sys.exit(1)
