@@ -15,7 +15,7 @@ def refuse_capture(watched: list[tuple[Group, Watch]], config: LionConfig) -> No
         watched: the groups that take part in the step, with what is watched of them.
         config: settings of the optimizer.
     """
-    if not (torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()):
+    if not (torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()):
         return
     decided = [f"a schedule of {name}" for _, watch in watched for name in watch.schedules]
     for group, _ in watched:

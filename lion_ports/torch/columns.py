@@ -6,17 +6,18 @@ few lines of Python would take longer than its arithmetic.
 
 from collections import defaultdict
 from collections.abc import Sequence
-from operator import attrgetter, itemgetter
+from operator import attrgetter, eq, itemgetter
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from lion_ports.torch import cpu
-from lion_ports.torch.jobs import Job, Settings, Slots, job_of
+from lion_ports.torch.jobs import PLAIN, Job, Settings, Slots, job_of
 
+_dtype, _is_cpu, _momentum = attrgetter("dtype"), attrgetter("is_cpu"), itemgetter("exp_avg")
 # All that cpu.takes looks at in a contiguous tensor.
-_FACTS = (type, attrgetter("dtype"), attrgetter("is_cpu"), Tensor.is_contiguous, Tensor.is_neg)
+_FACTS = (type, _dtype, _is_cpu, Tensor.is_contiguous, Tensor.is_neg)
 
 
 class Columns(NamedTuple):
@@ -63,11 +64,11 @@ class Work(NamedTuple):
         if alone or not (settings.plain and _only_momenta(params, slots)):
             self._add_jobs(params, grads, slots, settings=settings)
             return
-        momenta = list(map(itemgetter("exp_avg"), slots))
+        momenta = list(map(_momentum, slots))
         for xs, gs, ms, kept in _by_kind(params, grads, momenta, slots):
-            contiguous = all(column[0].is_contiguous() for column in (xs, gs, ms))
-            together = contiguous and cpu.takes(xs[0], gs[0], ms[0], settings.rule)
-            if together and _same_sizes(xs, gs, ms):
+            x, g, m = xs[0], gs[0], ms[0]
+            contiguous = x.is_contiguous() and g.is_contiguous() and m.is_contiguous()
+            if contiguous and cpu.takes(x, g, m, settings.rule):  # and all of its kind
                 self.together.append(Columns(xs, gs, ms, settings))
             else:
                 self._add_jobs(xs, gs, kept, settings=settings)
@@ -82,18 +83,27 @@ def _only_momenta(params: Sequence[Tensor], slots: Sequence[Slots]) -> bool:
 
 
 def _by_kind(*columns: Sequence[Any]) -> list[Sequence[Sequence[Any]]]:
-    """These rows by the facts of the tensors in their first three columns."""
-    facts = [(fact, column) for column in columns[:3] for fact in _FACTS]
-    if len(columns[0]) == 1 or all(len(set(map(*each))) == 1 for each in facts):
+    """These rows, together those that have the same facts in their first three columns."""
+    tensors = columns[:3]
+    if len(tensors[0]) == 1:
         return [columns]
+    first, *others = (list(map(Tensor.numel, column)) for column in tensors)
+    if all(sizes == first for sizes in others) and all(map(_alike, tensors)):
+        return [columns]
+    facts = [map(fact, column) for column in tensors for fact in _FACTS]
+    facts += [map(eq, first, sizes) for sizes in others]
     rows: dict[Any, list[Any]] = defaultdict(list)
-    kinds = zip(*(map(*each) for each in facts), strict=True)
-    for kind, row in zip(kinds, zip(*columns, strict=True), strict=True):
+    for kind, row in zip(zip(*facts, strict=True), zip(*columns, strict=True), strict=True):
         rows[kind].append(row)
     return [list(zip(*each, strict=True)) for each in rows.values()]
 
 
-def _same_sizes(*columns: Sequence[Tensor]) -> bool:
-    """Whether the tensors of each row have as many elements."""
-    first, *others = (list(map(Tensor.numel, column)) for column in columns)
-    return all(sizes == first for sizes in others)
+def _alike(tensors: Sequence[Tensor]) -> bool:
+    """Whether one kernel takes them all, if it takes the first."""
+    return (
+        len(set(map(_dtype, tensors))) == 1
+        and set(map(type, tensors)) <= PLAIN
+        and all(map(_is_cpu, tensors))
+        and all(map(Tensor.is_contiguous, tensors))
+        and not any(map(Tensor.is_neg, tensors))
+    )

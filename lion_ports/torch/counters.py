@@ -44,7 +44,7 @@ def refuse_window(micro: int, config: LionConfig) -> None:
 def advance(groups: Groups, name: str) -> int:
     """Add 1 to a counter in all groups; its value in the first."""
     for group in groups:
-        group[name] += 1
+        group[name].fill_(int(group[name]) + 1)
     return int(groups[0][name])
 
 

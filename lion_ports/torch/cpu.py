@@ -4,6 +4,7 @@ The same bits as ``update.py``, which is the definition; five times less memory 
 """
 
 import warnings
+from array import array
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import cache, partial
@@ -29,6 +30,7 @@ KINDS: dict[torch.dtype, type[np.generic]] = {
     torch.bfloat16: np.uint16,
     torch.float16: np.int16,
 }
+_LIKE = {dtype: np.empty(0, kind) for dtype, kind in KINDS.items()}
 
 
 def takes(x: Tensor, g: Tensor, m: Tensor, rule: Rule) -> bool:
@@ -38,8 +40,9 @@ def takes(x: Tensor, g: Tensor, m: Tensor, rule: Rule) -> bool:
     >>> takes(x, x, x, Rule()), takes(x, torch.ones(3, 2).T, x, Rule())
     (True, False)
     """
-    if not all(t.dtype in KINDS and in_plain_memory(t) for t in (x, g, m)):
-        return False
+    for t in (x, g, m):
+        if t.dtype not in KINDS or not in_plain_memory(t):
+            return False
     return rule.nonlinearity in ("sign", "clip") and alike(x, g, m) and has_kernel()
 
 
@@ -83,14 +86,12 @@ def lion_columns_(
 ) -> None:
     """:func:`lion_updates_` of parameters, gradients and momenta, each of one dtype."""
     kernel: Any = _kernel()
-    kinds = tuple(np.empty(0, KINDS[column[0].dtype]) for column in (xs, gs, ms))
-    compute = KINDS[compute_dtype(xs[0].dtype)]
+    dtype, n = xs[0].dtype, len(xs)
+    kinds = _LIKE[dtype], _LIKE[gs[0].dtype], _LIKE[ms[0].dtype]
+    compute = KINDS[compute_dtype(dtype)]
     options = options_of(compute, scalars, rule, maximize)
-    n = len(xs)
-    addresses = (np.fromiter(map(Tensor.data_ptr, ts), np.int64, n) for ts in (xs, gs, ms))
-    sizes = map(Tensor.numel, xs)
-    starts = np.fromiter(accumulate(sizes, initial=0), np.int64, n + 1)
-    table, elements = (*addresses, starts), int(starts[-1])
+    starts = np.fromiter(accumulate(map(Tensor.numel, xs), initial=0), np.int64, n + 1)
+    table, elements = (_addresses(xs), _addresses(gs), _addresses(ms), starts), int(starts[-1])
     scales = None
     if rule.cautious:
         parts: list[NDArray[np.int64]] = []
@@ -108,16 +109,22 @@ def lion_columns_(
     in_blocks(partial(kernel.update_, table, kinds, options, scales), elements)
 
 
+def _addresses(tensors: Sequence[Tensor]) -> NDArray[np.int64]:
+    return np.fromiter(map(Tensor.data_ptr, tensors), np.int64, len(tensors))
+
+
 def options_of(compute: Any, scalars: Scalars, rule: Rule, maximize: bool) -> tuple[Any, ...]:
     """Scalars, rounded once to the compute dtype (L-006), and options, as a kernel takes them."""
     lr, b1, b2, wd = (float(scalar) for scalar in scalars[:4])
     toward = -1.0 if maximize else 1.0
-    with np.errstate(all="ignore"):  # what is too large becomes infinite
-        numbers = [compute(n) for n in (lr, b1, toward * (1 - b1), b2, toward * (1 - b2), wd)]
-        if scalars.lr_peak is not None:
+    given = lr, b1, toward * (1 - b1), b2, toward * (1 - b2), wd, toward, rule.steepness
+    # C rounds to nearest, and makes what is too large infinite, without a word.
+    *numbers, steepness = np.array(array(np.dtype(compute).char, given))
+    if scalars.lr_peak is not None:
+        with np.errstate(all="ignore"):
             numbers[5] = numbers[5] / compute(float(scalars.lr_peak))
-        steepness = None if rule.nonlinearity == "sign" else compute(rule.steepness)
-    return (*numbers, compute(toward), steepness, rule.cautious_decay or None)
+    clips = None if rule.nonlinearity == "sign" else steepness
+    return (*numbers, clips, rule.cautious_decay or None)
 
 
 @cache

@@ -1,6 +1,6 @@
 """What is done to the gradients before the update: L-024, L-019, L-025, L-026, L-027."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from operator import attrgetter
 from typing import Any
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lion_ports.errors import DtypeError, StateError
 from lion_ports.torch.arithmetic import as_reals, compute_dtype, scalar, widen
-from lion_ports.torch.jobs import PLAIN, Group, Job
+from lion_ports.torch.jobs import PLAIN, Group, Job, Slots
 from lion_ports.torch.sharding import local, refuse_mixture, total
 
 _GRADIENT, _LAYOUT = attrgetter("grad"), attrgetter("layout")
@@ -22,12 +22,15 @@ def named_parameters(groups: list[Group]) -> Iterator[tuple[str, Any]]:
         yield from zip(group.get("param_names", unnamed), group["params"], strict=True)
 
 
-def taking_part(groups: list[Group], summed: set[Tensor]) -> list[tuple[list[Tensor], list[Any]]]:
+def taking_part(
+    groups: list[Group], sums: Mapping[Tensor, Slots]
+) -> list[tuple[list[Tensor], list[Any]]]:
     """Of each group, the parameters that take part in a step, and their gradients (L-003).
 
     Args:
         groups: all of an optimizer.
-        summed: parameters that take part without a gradient; they have None.
+        sums: states whose sums of gradients, if there are any, are used in this step. Then a
+            parameter takes part without a gradient, and has None (L-025).
 
     Raises:
         DtypeError: a gradient is sparse, or a DTensor where its parameter is none.
@@ -41,7 +44,7 @@ def taking_part(groups: list[Group], summed: set[Tensor]) -> list[tuple[list[Ten
             for p, g in rows:
                 if g is not None:
                     refuse_unfit(p, g, groups)
-            rows = [(p, g) for p, g in rows if g is not None or p in summed]
+            rows = [(p, g) for p, g in rows if g is not None or sums.get(p, {}).get("seen", 0) > 0]
             params, grads = [p for p, _ in rows], [g for _, g in rows]
         found.append((params, grads))
     return found

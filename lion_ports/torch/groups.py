@@ -131,7 +131,7 @@ class Watch:
 
     def carry_out(self, group: Group, plan: dict[str, Any] | None, *, ends: bool = True) -> None:
         """Write a plan into the group; the step ``ends`` with this, or has other parameters."""
-        if plan is None:
+        if plan is None or not self.schedules:
             return
         if ends:
             self.given = {name: group[name] for name in self.schedules}

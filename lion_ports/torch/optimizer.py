@@ -226,7 +226,7 @@ class Lion(torch.optim.Optimizer):
         watched = list(zip(groups, self._watches, strict=True))
         self._check(watched)
         complete = int(groups[0]["micro"]) + 1 >= steps
-        due = taking_part(groups, self._summed() if complete else set())
+        due = taking_part(groups, self.state if complete else {})
         plans = [watch.plan(group) for group, watch in watched] if complete else []
         unscale = self._unscale()  # before a dynamic scale changes
         work = Work([], [])
@@ -237,9 +237,9 @@ class Lion(torch.optim.Optimizer):
         for (group, watch), plan in zip(watched, plans, strict=False):
             watch.carry_out(group, plan)
         alone = as_tensors or self.config.global_clipnorm is not None
-        for group, (params, grads), slots in zip(groups, due, states, strict=True):
+        for group, rows, slots in zip(groups, due, states, strict=True):
             settings = settings_of(group, unscale, as_tensors=as_tensors)
-            work.add(params, grads, slots, settings, alone=alone)
+            work.add(*rows, slots, settings, alone=alone)
         if not complete:
             counters.advance(groups, "micro")
             for kept in chain.from_iterable(states):
@@ -249,12 +249,6 @@ class Lion(torch.optim.Optimizer):
         if complete and steps > 1:
             self._begin_window()
         return work, complete
-
-    def _summed(self) -> set[Tensor]:
-        """The parameters that have a sum of gradients (L-025)."""
-        if self.config.gradient_accumulation_steps == 1:
-            return set()
-        return {p for p, slots in self.state.items() if slots.get("seen", 0) > 0}
 
     def _states(self, group: Group, params: Sequence[Tensor]) -> list[Slots]:
         """The states of these parameters of a group, with all that they need."""

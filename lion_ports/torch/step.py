@@ -47,9 +47,13 @@ def update_(work: Work, *, steps: int = 1, global_clipnorm: float | None = None)
         steps: micro-steps in a sum (L-025).
         global_clipnorm: bound of the norm of all gradients together (L-027).
     """
-    jobs, together = work
-    for columns in together:
+    for columns in work.together:
         columns.update_()
+    if work.jobs:
+        _update_jobs(work.jobs, steps, global_clipnorm)
+
+
+def _update_jobs(jobs: list[Job], steps: int, global_clipnorm: float | None) -> None:
     scratch: Scratch = {}
     batches = None if torch.compiler.is_compiling() else _Batches()
     for job, g in effective_gradients(jobs, steps=steps, global_clipnorm=global_clipnorm):

@@ -30,8 +30,10 @@ def in_blocks(work: Callable[[int, int], object], elements: int, *, grain: int =
     True
     """
     threads = min(torch.get_num_threads(), 1 + elements // grain)
-    blocks = 1 if threads == 1 else threads * _BLOCKS
-    numbers = count()
+    if threads == 1:
+        work(0, elements)
+        return
+    blocks, numbers = threads * _BLOCKS, count()
 
     def take_blocks() -> None:
         while (i := next(numbers)) < blocks:

@@ -23,7 +23,7 @@ OPTIONS = {
 @pytest.fixture
 def capturing(monkeypatch):
     """As if a graph was captured now."""
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
 
 
