@@ -1,0 +1,222 @@
+"""Groups of many small parameters, which are looked at and updated in columns."""
+
+import sys
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from lion_ports import DtypeError
+from lion_ports.config import Scalars
+from lion_ports.reference import lion_update
+
+torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
+pytest.importorskip("numba", reason="needs numba, which is not installed")
+
+from lion_ports.torch import Lion, cpu  # noqa: E402
+
+F32, F64, BF16, F16 = torch.float32, torch.float64, torch.bfloat16, torch.float16
+SETTINGS = {"lr": 0.01, "weight_decay": 0.1}
+SCALARS = Scalars(lr=0.01, b1=0.9, b2=0.99, wd=0.1)
+SHAPE = (2, 3, 4, 5)
+
+
+def array(t):
+    """A copy in NumPy, in row-major order."""
+    t = t.detach().resolve_neg().contiguous()
+    if t.dtype == BF16:
+        return t.view(torch.int16).numpy().view(ml_dtypes.bfloat16).copy()
+    return t.numpy().copy()
+
+
+def negative(t):
+    """The same numbers, but for a sign that is not in memory."""
+    return torch._neg_view(-t)
+
+
+def with_gaps(t):
+    return torch.stack((t, t), -1)[..., 0]
+
+
+def channels_last(t):
+    return t.contiguous(memory_format=torch.channels_last)
+
+
+class Own(torch.Tensor):
+    """A class whose tensors might have no memory of their own."""
+
+
+def given(t):
+    return t
+
+
+# Dtypes and layouts of a parameter and of its gradient, and the dtype of the momentum.
+KINDS = {
+    "plain": (F32, given, given, F32),
+    "float64": (F64, given, given, F64),
+    "bfloat16": (BF16, given, given, BF16),
+    "float16": (F16, given, given, F16),
+    "momentum of bfloat16": (F32, given, given, BF16),
+    "momentum of float32": (BF16, given, given, F32),
+    "channels last": (F32, channels_last, channels_last, F32),
+    "gradient of channels last": (F32, given, channels_last, F32),
+    "gradient of gaps to channels last": (F32, channels_last, with_gaps, F32),
+    "parameter with gaps": (F32, with_gaps, given, F32),
+    "gradient with gaps": (BF16, given, with_gaps, BF16),
+    "expanded gradient": (F32, given, lambda t: t[:1].expand(SHAPE), F32),
+    "negative parameter": (F32, negative, given, F32),
+    "negative gradient": (F32, given, negative, F32),
+    "gradient of a class of its own": (F32, given, lambda t: t.as_subclass(Own), F32),
+    "gradient that is a parameter": (F32, given, torch.nn.Parameter, F32),
+}
+
+
+class Group:
+    """A group with parameters of these kinds among plain ones, and what is due of each."""
+
+    def __init__(self, kinds, seed=0):
+        self.generator = torch.Generator().manual_seed(seed)
+        self.kinds = [KINDS[kind] for kind in kinds]
+        self.params = []
+        for dtype, layout, _, _ in self.kinds:
+            self.params.append(torch.nn.Parameter(layout(self.normal(dtype))))
+        self.optimizer = Lion(self.params, **SETTINGS)
+        for p, (*_, dtype) in zip(self.params, self.kinds, strict=True):
+            self.optimizer.state[p]["exp_avg"] = torch.zeros_like(p, dtype=dtype)
+        self.due = [(array(p), np.zeros(SHAPE, array(m).dtype)) for p, m in self.rows()]
+
+    def normal(self, dtype):
+        return torch.randn(SHAPE, generator=self.generator).to(dtype)
+
+    def rows(self):
+        return [(p, self.optimizer.state[p]["exp_avg"]) for p in self.params]
+
+    def step(self, left_out=()):
+        """One step, in which some parameters have no gradient; and one of the reference."""
+        for i, (p, (dtype, _, layout, _)) in enumerate(zip(self.params, self.kinds, strict=True)):
+            p.grad = None if i in left_out else layout(self.normal(dtype))
+            if p.grad is not None:
+                x, m = self.due[i]
+                self.due[i] = lion_update(x, array(p.grad), m, SCALARS)
+        self.optimizer.step()
+
+    def check(self):
+        for (p, m), (x_due, m_due) in zip(self.rows(), self.due, strict=True):
+            for found, due in ((array(p), x_due), (array(m), m_due)):
+                assert found.dtype == due.dtype
+                assert found.tobytes() == due.tobytes()
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """How many updates the kernel was asked for in columns, call by call."""
+    calls = []
+
+    def lion_columns_(xs, *args, make=cpu.lion_columns_, **kwargs):
+        calls.append(len(xs))
+        make(xs, *args, **kwargs)
+
+    monkeypatch.setattr(cpu, "lion_columns_", lion_columns_)
+    return calls
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_of_another_kind_among_plain_ones(kind, made):
+    group = Group(["plain"] * 3 + [kind] + ["plain"] * 3)
+    for _ in range(3):
+        group.step()
+        group.check()
+    assert max(made) == (7 if kind in ("plain", "gradient that is a parameter") else 6)
+
+
+def test_many_kinds_in_one_group(made):
+    group = Group([*KINDS] * 20)
+    for _ in range(3):
+        made.clear()
+        group.step()
+        group.check()
+    in_columns = {"plain", "float64", "bfloat16", "float16"} | {n for n in KINDS if "momentum" in n}
+    assert made[: len(in_columns)] == [20] * len(in_columns)
+
+
+def test_gradients_that_come_and_go(made):
+    group = Group(["plain"] * 5 + ["bfloat16"] * 3)
+    for left_out in ((), (2,), (0, 2, 7), range(8), (1, 3, 4, 5, 6, 7), ()):
+        group.step(left_out)
+        group.check()
+    assert made == [5, 3, 4, 3, 3, 2, 2, 5, 3]
+
+
+def test_a_sparse_gradient_among_others_is_refused_before_anything_is_written(bits):
+    params = [torch.nn.Parameter(torch.ones(2, 3)) for _ in range(9)]
+    optimizer = Lion([{"params": params[:4]}, {"params": params[4:]}])
+    for p in params:
+        p.grad = torch.ones(2, 3)
+    params[6].grad = torch.ones(2, 3).to_sparse()
+    with pytest.raises(DtypeError, match="parameter 2 of group 1 is sparse"):
+        optimizer.step()
+    assert bits(params) == bits([torch.ones(2, 3)] * 9)
+    assert not optimizer.state
+    assert optimizer.param_groups[0]["count"] == 0
+
+
+@pytest.mark.parametrize("middle", range(3))
+def test_what_is_too_short_is_never_read_beyond_its_end(middle, made):
+    """Neither a gradient nor a momentum of another parameter; only torch can say what is wrong."""
+    group = Group(["plain"] * 3)
+    group.step()
+    made.clear()
+    group.params[middle].data = torch.ones(1000)
+    with pytest.raises(RuntimeError, match="must match"):
+        group.optimizer.step()
+    assert made == [2]
+
+
+def test_a_state_that_is_replaced_is_used(made):
+    group = Group(["plain"] * 4)
+    group.step()
+    for i, dtype in ((1, F32), (2, BF16)):
+        m = torch.full(SHAPE, 0.5, dtype=dtype)
+        group.optimizer.state[group.params[i]] = {"exp_avg": m}
+        group.due[i] = group.due[i][0], array(m)
+    group.step()
+    group.check()
+    assert sorted(made) == [1, 3, 4]
+
+
+def test_a_state_with_more_than_a_momentum_or_without_one_is_updated_as_well():
+    """As with a state of another Lion, which counts steps."""
+    group = Group(["plain"] * 4)
+    group.optimizer.state[group.params[2]]["step"] = 3
+    group.optimizer.state[group.params[3]] = {"step": 3}
+    group.step()
+    group.check()
+
+
+def test_autograd_sees_that_all_of_them_have_changed():
+    group = Group(["plain"] * 3)
+    group.step()
+    before = [t._version for row in group.rows() for t in row]
+    group.step()
+    assert [t._version for row in group.rows() for t in row] == [n + 1 for n in before]
+
+
+def test_python_does_little_for_each_parameter():
+    """A line or two of it; in rows it would be fifty calls."""
+
+    def calls(number):
+        group, count = Group(["plain"] * number), 0
+        group.step()
+
+        def seen(frame, event, argument):
+            nonlocal count
+            count += event == "call"
+
+        sys.setprofile(seen)
+        try:
+            group.optimizer.step()
+        finally:
+            sys.setprofile(None)
+        return count
+
+    assert calls(1010) - calls(10) <= 3 * 1000
