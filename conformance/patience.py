@@ -1,6 +1,7 @@
 """When a run gives up: an implementation whose processes all end would take one for each case."""
 
 from collections.abc import Sequence
+from itertools import cycle
 
 from lion_ports.conformance.execution import PASSED, Result
 from lion_ports.conformance.trial import Case
@@ -25,6 +26,7 @@ class Patience:
         self._limit, self._way = AT_FIRST, ""
         self._count, self._choice = 0, False
         self._families: set[str] = set()
+        self._ends = cycle((0, -1))
         self.lost = ""
         """Why the cases that are left are not run, in a sentence; empty while they are."""
 
@@ -53,7 +55,7 @@ class Patience:
         tried = {*self._families, _NO_STEP}
         others = [i for i, case in enumerate(cases) if case.category not in tried]
         self._choice = bool(others)
-        return others[0 if self._count % 2 else -1] if self._families and others else -1
+        return others[next(self._ends)] if self._families and others else -1
 
     def _begin(self, way: str) -> None:
         self._way, self._count = way, 0

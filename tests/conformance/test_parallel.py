@@ -20,6 +20,7 @@ from lion_ports.conformance.execution import replay
 from lion_ports.conformance.fast import fast_cases
 from lion_ports.conformance.mutants import MUTANTS
 from lion_ports.conformance.observation import RecompiledError, SilentError, TouchedError
+from lion_ports.conformance.patience import Patience
 from lion_ports.conformance.verdict import judge
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "conformance/report.schema.json").read_text())
@@ -181,6 +182,22 @@ def test_what_dies_in_some_cases_runs_in_all(run, name):
     assert found["ERROR"] >= 5
     assert found["EXACT"] > 10
     assert found["SKIP"] == 0
+
+
+def test_what_dies_in_one_family_at_a_time_counts_once_while_there_is_another():
+    patience, cases = Patience(), list(CASES.values())
+    option, other, third = map(CASES.get, ("option-ema", "dtype-float32", "basic-decay"))
+    patience.pick(cases)
+    for _ in range(4):  # of processes at the same time
+        patience.died(option, "the process exited with 1: 7 bytes")
+    patience.died(other, "the process exited with 1: 8 bytes")
+    assert not patience.lost
+    patience.died(third, "the process was killed by SIGABRT")  # in another way
+    assert not patience.lost
+    patience.pick([third])
+    patience.died(third, "the process was killed by SIGABRT")
+    patience.died(third, "the process was killed by SIGABRT")
+    assert patience.lost.endswith("one after the other: the process was killed by SIGABRT")
 
 
 def test_a_crash_that_is_expected_gives_nothing_up(run, folder):
