@@ -61,6 +61,15 @@ def test_what_cannot_be_constructed_is_absent_and_breaks_no_rule():
     assert "LION_NEEDS" not in os.environ
 
 
+@pytest.mark.usefixtures("home")
+def test_what_crashes_in_every_case_is_absent_too(tmp_path):
+    (tmp_path / "broken_lion.py").write_text("import os\n\n\ndef make():\n    os.abort()\n")
+    cases, peer = select(("basic-*",)), Peer("numpy", "python:broken_lion:make")
+    [entry] = matrix.entries(cases, "faithful", ours=(), peers=[peer])
+    assert entry.report is None
+    assert entry.absent == "the process was killed by SIGABRT"
+
+
 def test_environment_variables_are_put_back(monkeypatch):
     monkeypatch.setenv("LION_A", "before")
     monkeypatch.delenv("LION_B", raising=False)
