@@ -140,9 +140,12 @@ class Lion(Averages, Stateful, Optimizer):
         """
         self._refuse_lost_update()
         tree = tree_map(lambda g, x: x, gradients, parameters)
-        gs = {path: g for path, g in tree_flatten(gradients) if g is not None}
+        given = tree_flatten(gradients)
+        gs = {path: g for path, g in given if g is not None}
         refuse_other_gradients(gs, dict(tree_flatten(tree)))
-        present = tree_map(lambda g, x: None if g is None else x, gradients, parameters)
+        present = tree
+        if len(gs) < len(given):
+            present = tree_map(lambda g, x: None if g is None else x, gradients, parameters)
         leaves = self._leaves(present)
         if self.config.gradient_accumulation_steps > 1:
             tree = known(parameters, self.state)  # an earlier micro-step may have had others

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import mlx.core as mx
 
@@ -53,9 +53,15 @@ class Rounded:
 def rounded(scalars: Scalars, dtype: mx.Dtype) -> Rounded:
     """1-b in float64, then every scalar rounded once to the compute dtype (L-006)."""
     coefficient, decays = _decay(scalars, dtype)
-    lr, b1, b2 = scalars.lr, scalars.b1, scalars.b2
-    lr, b1, omb1, b2, omb2 = (mx.array(s, dtype) for s in (lr, b1, 1 - b1, b2, 1 - b2))
+    lr = mx.array(scalars.lr, dtype)
+    (b1, omb1), (b2, omb2) = _beta(scalars.b1, dtype), _beta(scalars.b2, dtype)
     return Rounded(lr, b1, omb1, b2, omb2, coefficient, decays)
+
+
+@cache
+def _beta(b: float, dtype: mx.Dtype) -> tuple[mx.array, mx.array]:
+    """``b`` and ``1-b``, made once: they never change."""
+    return mx.array(b, dtype), mx.array(1 - b, dtype)
 
 
 def _decay(scalars: Scalars, dtype: mx.Dtype) -> tuple[mx.array | None, bool]:
