@@ -115,7 +115,7 @@ def _addresses(tensors: Sequence[Tensor]) -> NDArray[np.int64]:
 
 def options_of(compute: Any, scalars: Scalars, rule: Rule, maximize: bool) -> tuple[Any, ...]:
     """Scalars, rounded once to the compute dtype (L-006), and options, as a kernel takes them."""
-    lr, b1, b2, wd = (float(scalar) for scalar in scalars[:4])
+    lr, b1, b2, wd = map(float, scalars[:4])
     toward = -1.0 if maximize else 1.0
     given = lr, b1, toward * (1 - b1), b2, toward * (1 - b2), wd, toward, rule.steepness
     # C rounds to nearest, and makes what is too large infinite, without a word.
