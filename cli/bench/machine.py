@@ -11,6 +11,10 @@ from pathlib import Path
 from typing import Any
 
 
+# Variables of the environment that compilers and their threads heed.
+_HEEDED = ("MKL_NUM_THREADS", "NUMBA_CPU_FEATURES", "OMP_NUM_THREADS", "XLA_FLAGS")
+
+
 def machine() -> dict[str, Any]:
     """Processor, cores that this process may use, and memory in bytes."""
     return {
@@ -55,8 +59,9 @@ def now() -> str:
 
 
 def command_line() -> str:
-    """The command, without the folder it is installed in."""
-    return shlex.join(["lion-bench", *sys.argv[1:]])
+    """The command, without the folder it is installed in, and the variables that it heeds."""
+    given = [f"{name}={shlex.quote(os.environ[name])}" for name in _HEEDED if name in os.environ]
+    return " ".join([*given, shlex.join(["lion-bench", *sys.argv[1:]])])
 
 
 def _cpu() -> str:

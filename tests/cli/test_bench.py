@@ -156,13 +156,16 @@ def test_a_narrow_terminal_has_fewer_columns_and_no_cut_figures(width, bench, mo
     assert "\N{HORIZONTAL ELLIPSIS}" not in out
 
 
-def test_scaling(bench, folder):
+def test_scaling(bench, folder, monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--one --two")  # no backend here reads them
     code, out, _ = bench(
         "scaling", "--backend", "mlx", "--max", "10000", "--total", "100", *QUICK,
         "--json", "all.json", "--plot", "all.png", "--markdown", "new.md",
     )  # fmt: skip
     assert code == 0
-    result = document(folder)["backends"][0]
+    found = document(folder)
+    assert found["command"].startswith("XLA_FLAGS='--one --two' lion-bench ")
+    result = found["backends"][0]
     seen = [(c["series"], c["tensors"], c["parameters"]) for c in result["cases"]]
     assert seen == [
         ("size", 1, 1_000), ("size", 1, 10_000),
