@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-
 # Variables of the environment that compilers and their threads heed.
 _HEEDED = ("MKL_NUM_THREADS", "NUMBA_CPU_FEATURES", "OMP_NUM_THREADS", "XLA_FLAGS")
 
