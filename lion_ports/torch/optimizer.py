@@ -225,7 +225,7 @@ class Lion(torch.optim.Optimizer):
         groups, steps = self.param_groups, self.config.gradient_accumulation_steps
         watched = list(zip(groups, self._watches, strict=True))
         self._check(watched)
-        complete = int(groups[0]["micro"]) + 1 >= steps
+        complete = steps == 1 or int(groups[0]["micro"]) + 1 >= steps
         due = taking_part(groups, self.state if complete else {})
         plans = [watch.plan(group) for group, watch in watched] if complete else []
         unscale = self._unscale()  # before a dynamic scale changes
