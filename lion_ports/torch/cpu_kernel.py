@@ -8,6 +8,7 @@ Nothing is fused or reassociated (L-007): Numba lets LLVM do neither unless ``fa
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numba
@@ -29,9 +30,9 @@ _U32, _F32 = np.uint32, np.float32
 _PIECE, _AHEAD, _LINE = 256, 1024, 64
 
 
-def _compiled(function: Any) -> Any:
+def _compiled(function: Any, *, inlined: bool = False) -> Any:
     """Compiled at the first call for each mixture of dtypes, and kept for the next process."""
-    options = {"nogil": True, "error_model": "numpy"}
+    options = {"nogil": True, "error_model": "numpy", "forceinline": inlined}
     try:
         return njit(cache=True, **options)(function)
     except RuntimeError:  # there is no folder to keep it in that can be written to
@@ -195,7 +196,7 @@ def _may_decay_by(u: Any, x: Any, cautious_decay: Any) -> Callable[..., Any]:
     return always if cautious_decay == types.none else same_way
 
 
-@_compiled
+@partial(_compiled, inlined=True)  # a loop with a call in it is not vectorized
 def _update_element(x: Any, g: Any, m: Any, i: Any, scale: Any, options: Any) -> None:
     """L-001 on element ``i`` of arrays."""
     lr, b1, one_b1, b2, one_b2, wd, toward, steepness, cautious_decay = options
