@@ -210,6 +210,13 @@ def _update_element(x: Any, g: Any, m: Any, i: Any, scale: Any, options: Any) ->
 
 
 @_compiled
+def _update_short(x: Any, g: Any, m: Any, scale: Any, options: Any) -> None:
+    """L-001 on arrays of one length: a function, so that it begins at 0 and is vectorized."""
+    for i in range(x.size):
+        _update_element(x, g, m, i, scale, options)
+
+
+@_compiled
 def _update_slice(x: Any, g: Any, m: Any, scale: Any, options: Any) -> None:
     """L-001 on arrays of one length.
 
@@ -223,8 +230,7 @@ def _update_slice(x: Any, g: Any, m: Any, scale: Any, options: Any) -> None:
             _prefetch(m, i)
         for i in range(start, start + _PIECE):
             _update_element(x, g, m, i, scale, options)
-    for i in range(whole, x.size):
-        _update_element(x, g, m, i, scale, options)
+    _update_short(x[whole:], g[whole:], m[whole:], scale, options)
 
 
 @_compiled

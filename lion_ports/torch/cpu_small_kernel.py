@@ -15,7 +15,7 @@ from lion_ports.torch.cpu_kernel import (
     _compiled,
     _narrow,
     _pointer,
-    _update_slice,
+    _update_short,
     _widen,
     carray,
 )
@@ -176,6 +176,6 @@ def update_small_(table: Any, kinds: Any, options: Any, offset: Any, first: int,
         x_, m_ = whole[:n], wide[:n]
         _load_parameter(x, c, x_, lr)
         _load_momentum(m, s, m_, lr)
-        _update_slice(x_, g, m_, None, options)
+        _update_short(x_, g, m_, None, options)
         _store_parameter(x, c, x_, start, offset)
         _store_momentum(m, s, m_, start, offset)
