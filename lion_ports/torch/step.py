@@ -26,7 +26,7 @@ from lion_ports.torch.storage import (
 from lion_ports.torch.update import average_, lion_update_
 
 # Elements updated at a time in eager mode on the CPU: the temporaries of a slice stay in the cache.
-_SLICE = 1 << 18
+_SLICE = 1 << 17
 # Below this many elements the allocator is fast, and slices are not worth their bookkeeping.
 _SMALL = 1 << 14
 # The same on a GPU, for what is loaded and stored, which takes many temporaries.
