@@ -26,8 +26,8 @@ BFLOAT16, FLOAT16 = np.uint16, np.int16
 
 _U32, _F32 = np.uint32, np.float32
 
-# Elements that are updated in one go, after memory so far ahead of them was asked for.
-_PIECE, _AHEAD, _LINE = 256, 1024, 64
+# Bytes of a parameter that are updated in one go, after those so far ahead of them were asked for.
+_PIECE, _AHEAD, _LINE = 512, 2048, 64
 
 
 def _compiled(function: Any, *, inlined: bool = False) -> Any:
@@ -196,6 +196,20 @@ def _may_decay_by(u: Any, x: Any, cautious_decay: Any) -> Callable[..., Any]:
     return always if cautious_decay == types.none else same_way
 
 
+def _strides(array: Any) -> Any:
+    """Piece, what is ahead, and line, in elements: constants, or no piece would be vectorized."""
+
+
+@overload(_strides)
+def _strides_of(array: Any) -> Callable[..., Any]:
+    strides = tuple(8 * size // array.dtype.bitwidth for size in (_PIECE, _AHEAD, _LINE))
+
+    def constants(array: Any) -> Any:
+        return strides
+
+    return constants
+
+
 @partial(_compiled, inlined=True)  # a loop with a call in it is not vectorized
 def _update_element(x: Any, g: Any, m: Any, i: Any, scale: Any, options: Any) -> None:
     """L-001 on element ``i`` of arrays."""
@@ -222,13 +236,14 @@ def _update_slice(x: Any, g: Any, m: Any, scale: Any, options: Any) -> None:
 
     The processor looks ahead by itself, but to the end of a page, and there are three arrays.
     """
-    whole = x.size - x.size % _PIECE
-    for start in range(0, whole, _PIECE):
-        for i in range(start + _AHEAD, start + _AHEAD + _PIECE, _LINE // x.itemsize):
+    piece, ahead, line = _strides(x)
+    whole = x.size - x.size % piece
+    for start in range(0, whole, piece):
+        for i in range(start + ahead, start + ahead + piece, line):
             _prefetch(x, i)
             _prefetch(g, i)
             _prefetch(m, i)
-        for i in range(start, start + _PIECE):
+        for i in range(start, start + piece):
             _update_element(x, g, m, i, scale, options)
     _update_short(x[whole:], g[whole:], m[whole:], scale, options)
 
