@@ -6,7 +6,7 @@ one when a process steps that was forked off another.
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from itertools import count
 
@@ -40,10 +40,13 @@ def in_blocks(work: Callable[[int, int], object], elements: int, *, grain: int =
             work(elements * i // blocks, elements * (i + 1) // blocks)
 
     others = [_pool().submit(take_blocks) for _ in range(threads - 1)]
-    take_blocks()
-    for other in others:
-        if not other.cancel():  # it had begun
-            other.result()
+    try:
+        take_blocks()
+    finally:  # by Ctrl-C as well: what they write to may be let go of after this
+        begun = [other for other in others if not other.cancel()]
+        wait(begun)
+    for other in begun:
+        other.result()
 
 
 @cache

@@ -2,6 +2,7 @@
 
 import itertools
 import threading
+import time
 import tracemalloc
 
 import pytest
@@ -80,6 +81,27 @@ def test_an_error_in_another_thread_is_raised_in_this_one(threads):
 
     with pytest.raises(ValueError, match="broken"):
         in_blocks(work, 1_000_000)
+
+
+def test_an_error_in_this_thread_waits_for_the_others(threads):
+    """What they write to may be let go of afterwards, as when Ctrl-C ends a step."""
+    threads(2)
+    here, done = threading.current_thread(), []
+    begun, failing = threading.Event(), threading.Event()
+
+    def work(first, last):
+        if threading.current_thread() is here:
+            assert begun.wait(60)
+            failing.set()
+            raise KeyboardInterrupt
+        begun.set()
+        assert failing.wait(60)
+        time.sleep(0.05)
+        done.append(last)
+
+    with pytest.raises(KeyboardInterrupt):
+        in_blocks(work, 1_000_000)
+    assert done[-1] == 1_000_000
 
 
 def test_optimizers_step_in_several_threads_at_once(threads, bits):
