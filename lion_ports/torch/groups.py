@@ -36,6 +36,14 @@ def refuse_names(names: Iterable[str]) -> None:
     )
 
 
+def keep_once(group: Group) -> None:
+    """Keep one of each parameter (L-002); of a second one torch warns, and updates it twice."""
+    places = {id(p): i for i, p in reversed(list(enumerate(group["params"])))}
+    for name in ("params", "param_names"):
+        if name in group:
+            group[name] = [group[name][i] for i in sorted(places.values())]
+
+
 def complete(group: Group, defaults: Group, whole: LionConfig) -> None:
     """Check the settings of a group together, and put in what it does not have.
 

@@ -32,7 +32,7 @@ from lion_ports.torch.gradients import (
     refuse_unfit,
     taking_part,
 )
-from lion_ports.torch.groups import SETTINGS, WIDE, Watch, complete, refuse_names
+from lion_ports.torch.groups import SETTINGS, WIDE, Watch, complete, keep_once, refuse_names
 from lion_ports.torch.jobs import Group, Slots, init_all, settings_of
 from lion_ports.torch.loading import restore_dtypes, to_load
 from lion_ports.torch.sharding import refuse_sharded
@@ -145,6 +145,7 @@ class Lion(torch.optim.Optimizer):
         refuse_names(param_group)
         super().add_param_group(param_group)
         group = self.param_groups[-1]
+        keep_once(group)
         try:
             complete(group, self.defaults, self.config)
             for name, p in named_parameters([group]):

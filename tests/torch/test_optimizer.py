@@ -136,3 +136,16 @@ def test_a_peak_on_a_device_is_not_waited_for(wd):
     """As of ``meta``, which never has it."""
     x, peak = torch.ones(3, device="meta"), torch.tensor(0.1, device="meta")
     lion_update_(x, x.clone(), x.clone(), Scalars(0.1, 0.9, 0.99, wd, peak))
+
+
+@pytest.mark.filterwarnings("ignore:optimizer contains a parameter group with duplicate")
+@pytest.mark.parametrize("named", [False, True])
+def test_a_parameter_that_is_given_twice_is_updated_once(named, parameter):
+    """As the weights of an embedding that are those of the last layer too (L-002)."""
+    p, q = parameter(1.0), parameter(2.0)
+    optimizer = Lion([("p", p), ("q", q), ("tied", p)] if named else [p, q, p], lr=0.25)
+    optimizer.step()
+    assert (p.item(), q.item()) == (0.75, 1.75)
+    group = optimizer.param_groups[0]
+    assert [id(each) for each in group["params"]] == [id(p), id(q)]
+    assert group.get("param_names") == (["p", "q"] if named else None)
