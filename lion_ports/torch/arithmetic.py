@@ -28,6 +28,18 @@ def compute_dtype(dtype: torch.dtype, name: str = "") -> torch.dtype:
         raise DtypeError.of(name, dtype) from None
 
 
+def refuse_conjugate(p: Tensor, name: str) -> None:
+    """Raise a DtypeError for a complex parameter whose numbers are not what is in its memory.
+
+    Its pairs of reals (:func:`as_reals`) are a copy, and what is written to them is lost.
+    """
+    if p.is_conj():
+        raise DtypeError(
+            f"{name} is a conjugated view, whose numbers are not in memory; make "
+            "the parameter of its resolve_conj()"
+        )
+
+
 def widen(array: Tensor, dtype: torch.dtype, out: Tensor | None = None) -> Tensor:
     """Load a tensor into the compute dtype (L-005), into ``out`` if it is given and needed."""
     if out is None or array.dtype == dtype:

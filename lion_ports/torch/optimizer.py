@@ -21,7 +21,7 @@ from lion_ports.config import (
 )
 from lion_ports.errors import ConfigError, NonFiniteError
 from lion_ports.torch import counters
-from lion_ports.torch.arithmetic import compute_dtype
+from lion_ports.torch.arithmetic import compute_dtype, refuse_conjugate
 from lion_ports.torch.averages import swapped_in
 from lion_ports.torch.capture import refuse_capture
 from lion_ports.torch.columns import Work
@@ -84,7 +84,8 @@ class Lion(torch.optim.Optimizer):
     Raises:
         ConfigError: a setting is out of its range or unknown; also from ``step``, before anything
             moves, if one was changed in a group. A DTensor with ``"int8"`` or ``correction_bits``.
-        DtypeError: a parameter is neither floating nor complex, or a gradient is sparse.
+        DtypeError: a parameter is neither floating nor complex, or is a conjugated view (``W.mH``);
+            or a gradient is sparse.
         NonFiniteError: from ``step``, under ``nonfinite="raise"``.
 
     >>> weight = torch.nn.Parameter(torch.tensor([1.0, 1.0, 1.0]))
@@ -150,6 +151,7 @@ class Lion(torch.optim.Optimizer):
             complete(group, self.defaults, self.config)
             for name, p in named_parameters([group]):
                 compute_dtype(p.dtype, name)
+                refuse_conjugate(p, name)
                 refuse_sharded(p, group)
             counters.share(self.param_groups, self.config)
             self._watches.append(Watch.of(group))

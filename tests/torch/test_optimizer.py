@@ -149,3 +149,14 @@ def test_a_parameter_that_is_given_twice_is_updated_once(named, parameter):
     group = optimizer.param_groups[0]
     assert [id(each) for each in group["params"]] == [id(p), id(q)]
     assert group.get("param_names") == (["p", "q"] if named else None)
+
+
+def test_a_conjugated_view_is_refused_and_what_it_stands_for_is_updated():
+    """Nothing that is written to its pairs of reals would reach it."""
+    matrix = torch.full((2, 2), 1 + 1j)
+    with pytest.raises(DtypeError, match=r"parameter 0 of group 0 is a conjugated view.*resolve"):
+        Lion([torch.nn.Parameter(matrix.mH)])
+    p = torch.nn.Parameter(matrix.mH.resolve_conj())
+    p.grad = torch.ones_like(p).mul(1j).conj()
+    Lion([p], lr=0.25).step()
+    assert torch.equal(p, torch.full((2, 2), 1 - 0.75j))
