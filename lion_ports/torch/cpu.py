@@ -134,7 +134,7 @@ def _kernel() -> ModuleType | None:
         return None
     try:
         from lion_ports.torch import cpu_kernel
-    except ImportError as error:
+    except (ImportError, OSError, SystemError) as error:  # a library is missing, or made for others
         warnings.warn(f"Lion is slower without numba, which is broken: {error}", stacklevel=2)
         return None
     return cpu_kernel

@@ -206,11 +206,13 @@ MATTERS = {
         "import numba.core.caching; numba.core.caching.CacheImpl._locator_classes = []",
         [],
     ),
-    "broken": (
+} | {
+    error: (
         "sys.path.insert(0, sys.argv[1])",
-        "open(sys.argv[1] + '/numba.py', 'w').write('raise ImportError(\"too old\")')",
+        f"open(sys.argv[1] + '/numba.py', 'w').write('raise {error}(\"too old\")')",
         ["Lion is slower without numba, which is broken: too old"],
-    ),
+    )
+    for error in ("ImportError", "OSError", "SystemError")
 }
 
 
