@@ -44,7 +44,8 @@ def widen(array: Tensor, dtype: torch.dtype, out: Tensor | None = None) -> Tenso
     """Load a tensor into the compute dtype (L-005), into ``out`` if it is given and needed."""
     if out is None or array.dtype == dtype:
         return array.to(dtype)
-    return out.copy_(array)
+    # On a CPU, torch copies float16 to float32 without a sign that is not in memory.
+    return out.copy_(array.resolve_neg())
 
 
 def narrow(array: Tensor, dtype: torch.dtype) -> Tensor:

@@ -160,3 +160,15 @@ def test_a_conjugated_view_is_refused_and_what_it_stands_for_is_updated():
     p.grad = torch.ones_like(p).mul(1j).conj()
     Lion([p], lr=0.25).step()
     assert torch.equal(p, torch.full((2, 2), 1 - 0.75j))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+def test_a_sign_that_is_not_in_memory_counts_in_large_tensors_as_well(dtype):
+    generator = torch.Generator().manual_seed(0)
+    x, g = torch.randn(2, 20_011, generator=generator).to(dtype)
+    stored, negative = torch.nn.Parameter(x.clone()), torch.nn.Parameter(torch._neg_view(-x))
+    stored.grad, negative.grad = g, torch._neg_view(-g)
+    optimizer = Lion([stored, negative], lr=0.25, weight_decay=0.5)
+    optimizer.step()
+    optimizer.step()
+    assert torch.equal(stored, negative)
