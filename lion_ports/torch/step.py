@@ -146,7 +146,8 @@ class _Part(NamedTuple):
 def _update_alone(job: Job, g: Tensor, scratch: Scratch) -> None:
     """An update in plain operations, of what is small once it is loaded (L-031, L-032)."""
     settings = job.settings
-    g = -g if settings.maximize else g  # L-018
+    # L-018; as reals, for of many complex zeros torch does not change the sign.
+    g = -as_reals(g) if settings.maximize else g
     for x, g_, m, scale, correction, rows, start in _parts(job, g, scratch):
         whole, wide = load_parameter(x, correction), load_momentum(m, scale)
         scalars, rule = settings.scalars, settings.rule

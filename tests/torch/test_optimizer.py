@@ -172,3 +172,15 @@ def test_a_sign_that_is_not_in_memory_counts_in_large_tensors_as_well(dtype):
     optimizer.step()
     optimizer.step()
     assert torch.equal(stored, negative)
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128], ids=str)
+def test_ascent_changes_the_sign_of_complex_zeros(dtype):
+    """Also where gradient and parameter lie in memory in different orders (L-018)."""
+    for g in (torch.zeros(8, 4, dtype=dtype), torch.zeros(4, 8, dtype=dtype).T):
+        p = torch.nn.Parameter(torch.ones(8, 4, dtype=dtype))
+        p.grad = g
+        optimizer = Lion([p], betas=(0.5, 0.0), maximize=True)
+        optimizer.state[p]["exp_avg"] = m = torch.full_like(p, -1 - 1j)
+        optimizer.step()
+        assert torch.view_as_real(m).signbit().all()  # 0 * -1 + 1 * -0
