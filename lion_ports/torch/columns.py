@@ -16,7 +16,8 @@ from lion_ports.torch import cpu
 from lion_ports.torch.jobs import PLAIN, Job, Settings, Slots, job_of
 
 _dtype, _is_cpu, _momentum = attrgetter("dtype"), attrgetter("is_cpu"), itemgetter("exp_avg")
-# All that cpu.takes looks at in a contiguous tensor.
+# All that cpu.takes looks at in a contiguous tensor but its shape: equal sizes are enough to stay
+# within its memory, and take half the time to compare.
 _FACTS = (type, _dtype, _is_cpu, Tensor.is_contiguous, Tensor.is_neg)
 
 
