@@ -103,6 +103,9 @@ def collect(
         chosen: the common settings.
         contenders: of all backends; those that are not installed are listed as such.
         request: what the worker of a backend gets besides.
+
+    Raises:
+        WorkerError: a peer of the user's cannot be found, or a worker refuses the request.
     """
     from lion_ports.cli.bench import machine, processes
 
@@ -110,6 +113,11 @@ def collect(
     common = {name: getattr(chosen, name) for name in _MEASURED}
     results = []
     with _progress() as show:
+        for backend in chosen.backends:
+            if peers := [c for c in contenders if c.backend == backend and not c.package]:
+                asked = {**common, "backend": backend, "measure": "peers"}
+                asked["contenders"] = [dataclasses.asdict(c) for c in peers]
+                processes.run(asked, partial(show, backend))
         for backend in chosen.backends:
             here = [c for c in contenders if c.backend == backend]
             found = [c for c in here if c.installed()]
@@ -183,7 +191,7 @@ def _backends(asked: tuple[str, ...]) -> tuple[str, ...]:
     return found
 
 
-_WORDS = {"builds": "building", "times": "timing", "weighs": "weighing"}
+_WORDS = {"finds": "looking for", "builds": "building", "times": "timing", "weighs": "weighing"}
 
 
 @contextmanager

@@ -234,6 +234,39 @@ def test_wrong_input_is_one_sentence(arguments, words, bench):
     assert words in err
 
 
+@pytest.mark.parametrize(
+    ("peer", "words"),
+    [
+        ("mlx:nosuch:Lion", "there is no module nosuch"),
+        ("mlx:mine.deeper:Lion", "there is no module mine.deeper"),
+        ("mlx:mine:Lion", "module mine has no Lion"),
+        ("optax:mine:lion", "module mine has no lion"),
+    ],
+)
+def test_a_peer_that_is_not_there_is_refused_before_the_measurement(peer, words, bench, folder):
+    # Not one backend after the other: nothing is measured on either.
+    backends = ("--backend", "mlx", "--backend", "jax")
+    code, out, err = bench(
+        "step", *backends, "--shapes", "2x10", "--only", "lion-ports", "--peer", peer, *QUICK,
+        "--json", "all.json",
+    )  # fmt: skip
+    assert (code, out) == (2, "")
+    assert err == f"lion-bench: --peer {peer}: {words}\n"
+    assert not (folder / "all.json").exists()
+
+
+def test_a_peer_that_cannot_be_imported_is_reported(bench, folder):
+    (folder / "needs.py").write_text("import nosuch\n")
+    (folder / "ends.py").write_text("import os\nos.abort()\n")
+    code, out, _ = bench(
+        "step", "--backend", "mlx", "--shapes", "2x10", "--only", "lion-ports", *QUICK,
+        "--peer", "mlx:needs:Lion", "--peer", "mlx:ends:Lion",
+    )  # fmt: skip
+    assert code == 0
+    assert "needs:Lion failed: ModuleNotFoundError: No module named 'nosuch'" in out
+    assert "ends:Lion failed: the process was ended by SIGABRT" in out
+
+
 @pytest.mark.parametrize("backend", ["torch", "jax", "mlx"])
 def test_a_missing_backend_is_named_with_its_command(backend, bench, monkeypatch):
     import importlib.util
