@@ -14,7 +14,7 @@ from typing import IO, Any
 from lion_ports.conformance.adapters.target import TargetError
 
 START_SECONDS = 300.0
-"""Longest time to import a framework."""
+"""Longest time to get ready, which takes the import of a framework."""
 
 
 class Worker:

@@ -41,6 +41,7 @@ class Implementation:
             request = {"impl": self.name, "kwargs": kwargs, "rename": rename}
             options = self._options
             request |= {"device": options.lion_device, "level": options.lion_level}
+            request["seconds"] = CASE_SECONDS
             self._worker = Worker(request)
             try:
                 self._worker.shake_hands()

@@ -82,7 +82,7 @@ def run(
         rename: what the implementation calls an argument of ours.
         device: of its framework.
         on_result: called after each case, by one thread at a time.
-        case_seconds: the longest time for one case.
+        case_seconds: the longest time for one case, and for a program to shake hands.
         jobs: processes at the same time; a few cases get fewer.
         expect: by case, what is known beforehand.
 
@@ -95,6 +95,7 @@ def run(
         "rename": dict(rename or {}),
         "device": device,
         "level": level,
+        "seconds": case_seconds,
     }
     began = time.perf_counter()
     session = Session(request, cases, expect or {}, on_result, case_seconds)

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from lion_ports.conformance.adapters import TargetError, adapt, find
@@ -14,7 +15,7 @@ from lion_ports.conformance.execution import run_case
 def main() -> None:
     """Serve until stdin ends, one line of JSON for each line.
 
-    The first line is ``{"impl", "kwargs", "rename", "device", "level"}``, and its answer
+    The first line is ``{"impl", "kwargs", "rename", "device", "level", "seconds"}``, and its answer
     ``{"version", "device", "subnormals"}`` or ``{"refused": sentence}``. Every other line is the id
     of a case, and its answer the result. What the implementation itself prints goes to stderr.
     """
@@ -22,6 +23,7 @@ def main() -> None:
     request = json.loads(lines.readline())
     answer = _private_stdout()
     target = find(request["impl"], request["kwargs"], request["rename"])
+    target = replace(target, seconds=request["seconds"])
     try:
         adapter = adapt(target, request["device"])
     except TargetError as error:

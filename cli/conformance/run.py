@@ -34,7 +34,7 @@ from lion_ports.cli.conformance.summary import amount_options, show, show_togeth
     metavar="SECONDS",
     default=300.0,
     show_default=True,
-    help="Longest time for one case.",
+    help="Longest time for one case, and for a program to shake hands.",
 )
 @amount_options
 @output_options

@@ -27,7 +27,7 @@ def adapt(target: Target, device: str) -> Adapter:
             "not apply"
         )
     try:
-        hello = Program(target.module).hello
+        hello = Program(target.module, target.seconds).hello
     except (ProgramError, RefusedError, UnsupportedError) as error:
         raise TargetError(f"--exec {target.module!r}: {error}") from error
     version = " ".join(str(hello[key]) for key in ("name", "version") if key in hello)

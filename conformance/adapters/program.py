@@ -3,8 +3,11 @@
 import contextlib
 import errno
 import json
+import os
+import select
 import shlex
 import subprocess
+import time
 import weakref
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -30,11 +33,15 @@ class ProgramError(Exception):
 class Program:
     """One process, and the lines that go to and from it.
 
+    Args:
+        command: as a shell has it.
+        seconds: the longest time to shake hands; None: as long as it takes.
+
     Raises:
-        ProgramError: it cannot be started, it ended, or its answer is not one.
+        ProgramError: it cannot be started, it ended, it is late, or its answer is not one.
     """
 
-    def __init__(self, command: str) -> None:
+    def __init__(self, command: str, seconds: float | None = None) -> None:
         words = _split(command)
         self._errors = TemporaryFile("w+")  # noqa: SIM115  # closed by _end
         try:
@@ -45,7 +52,7 @@ class Program:
             self._errors.close()
             raise ProgramError(_why_not(words[0], error)) from error
         self._end = weakref.finalize(self, _end, self._process, self._errors)
-        self.hello = self.ask("hello", protocol=PROTOCOL)
+        self.hello = self._ask("hello", seconds, protocol=PROTOCOL)
         if (spoken := self.hello.get("protocol")) != PROTOCOL:
             raise ProgramError(
                 f"the program speaks protocol {spoken!r}, and this suite speaks {PROTOCOL} ({PAGE})"
@@ -59,13 +66,19 @@ class Program:
             UnsupportedError: it answered with ``unsupported``.
             ProgramError: it ended, or its answer is not one.
         """
+        return self._ask(what, None, **arguments)
+
+    def _ask(self, what: str, seconds: float | None, **arguments: Any) -> dict[str, Any]:
         request = json.dumps({"do": what, **arguments}, allow_nan=False) + "\n"
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         with contextlib.suppress(BrokenPipeError):  # it has ended, perhaps with some last answer
             self._process.stdin.write(request.encode())
             self._process.stdin.flush()
-        line = self._process.stdout.readline()
+        line = self._line(seconds)
+        if line is None:
+            raise ProgramError(
+                f"no answer to {what!r} within {seconds:g} s; the program was stopped"
+            )
         if not line.endswith(b"\n"):
             words = how_it_ended(self._process.wait(), self._errors)
             raise ProgramError(
@@ -86,6 +99,23 @@ class Program:
         if "error" in answer:
             raise RefusedError(str(answer["error"]))
         return answer
+
+    def _line(self, seconds: float | None) -> bytes | None:
+        """The next line, or what came of it before the end; None if it takes too long."""
+        assert self._process.stdout is not None
+        if seconds is None:
+            return self._process.stdout.readline()
+        line, end = b"", time.monotonic() + seconds
+        while not line.endswith(b"\n"):
+            left = max(0.0, end - time.monotonic())
+            if not select.select([self._process.stdout], [], [], left)[0]:
+                return None
+            # One byte each, and past the buffer: what follows the line is there for readline.
+            byte = os.read(self._process.stdout.fileno(), 1)
+            if not byte:
+                break
+            line += byte
+        return line
 
 
 def _split(command: str) -> list[str]:

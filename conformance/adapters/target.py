@@ -45,6 +45,8 @@ class Target:
     attribute: str
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     rename: Mapping[str, str] = field(default_factory=dict)
+    seconds: float | None = None
+    """Longest time for a program to shake hands."""
 
     @property
     def compiled(self) -> bool:
