@@ -47,7 +47,7 @@ def skipped(case: Case, expectation: Expectation | None) -> Result | None:
 def with_expectation(result: Result, expectation: Expectation | None) -> Result:
     """The result as it counts: an expected failure is XFAIL, and XPASS where it passed.
 
-    Any other outcome, a crash in place of a failure among them, stays what it is.
+    Any other outcome stays what it is; a crash in place of a failure says how to expect it.
     """
     if expectation is None:
         return result
@@ -57,6 +57,11 @@ def with_expectation(result: Result, expectation: Expectation | None) -> Result:
     elif expectation.kind == "xfail" and outcome in PASSED:
         detail = f"it passed ({outcome}): take it out of the file of --expect"
         outcome = "XPASS"
+    elif expectation.kind == "xfail" and outcome == "ERROR":
+        detail += (
+            "; it was expected as FAIL and came as ERROR: if that is what is known, "
+            'set outcome = "ERROR" in the file of --expect'
+        )
     reason, link = expectation.reason, expectation.link
     return replace(result, outcome=outcome, detail=detail, reason=reason, link=link)
 

@@ -88,6 +88,11 @@ def test_a_crash_is_not_the_failure_that_was_expected(run):
     done, found = run("Crashing", FAILS.replace("Wrong", "Crashing"), ONE, MORE)
     assert done.returncode == 1
     assert found[MORE]["outcome"] == "ERROR"
+    words = (
+        'it was expected as FAIL and came as ERROR: if that is what is known, set outcome = "ERROR"'
+    )
+    assert words in found[MORE]["detail"]
+    assert words in " ".join(done.stdout.split())
     crash = FAILS.replace("Wrong", "Crashing") + '    outcome = "ERROR"\n'
     done, found = run("Crashing", crash, ONE, MORE)
     assert done.returncode == 0, done.stdout
