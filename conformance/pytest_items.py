@@ -38,7 +38,7 @@ class Implementation:
         """
         if self._worker is None:
             kwargs, rename = self._arguments
-            request = {"impl": self.name, "kwargs": kwargs, "rename": rename}
+            request: dict[str, Any] = {"impl": self.name, "kwargs": kwargs, "rename": rename}
             options = self._options
             request |= {"device": options.lion_device, "level": options.lion_level}
             request["seconds"] = CASE_SECONDS
