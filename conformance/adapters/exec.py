@@ -47,7 +47,7 @@ class Exec:
         self._target = target
         self._program = Program(target.module)
         hello = self._program.hello
-        self._dtypes, self._options = hello.get("dtypes", []), hello.get("options", [])
+        self._dtypes, self._options = hello["dtypes"], hello.get("options", [])
         self._commands = hello.get("commands", [])
         self._started = False
 

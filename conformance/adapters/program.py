@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
+from lion_ports.conformance.bits import DTYPES
 from lion_ports.conformance.processes import how_it_ended
 from lion_ports.conformance.protocol import UnsupportedError
 
@@ -56,6 +57,12 @@ class Program:
         if (spoken := self.hello.get("protocol")) != PROTOCOL:
             raise ProgramError(
                 f"the program speaks protocol {spoken!r}, and this suite speaks {PROTOCOL} ({PAGE})"
+            )
+        dtypes = self.hello.get("dtypes")
+        if not isinstance(dtypes, list) or not any(name in dtypes for name in DTYPES):
+            raise ProgramError(
+                "the answer to 'hello' names no dtype that the suite knows; it has to say which it "
+                f'takes, as "dtypes": ["float32"] ({PAGE})'
             )
 
     def ask(self, what: str, **arguments: Any) -> dict[str, Any]:

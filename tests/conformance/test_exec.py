@@ -228,6 +228,9 @@ def test_without_a_momentum_the_state_is_followed_from_outside(client):
         ("echo '{\"protocol\": 2}'", "the program speaks protocol 2, and this suite speaks 1"),
         ("echo '{}'", "the program speaks protocol None"),
         ('echo \'{"error": "not today"}\'', "not today"),
+        ("cat", "the answer to 'hello' names no dtype that the suite knows; it has to say which"),
+        ('echo \'{"protocol": 1, "dtypes": ["int4"]}\'', 'as "dtypes": ["float32"] (docs/'),
+        ('echo \'{"protocol": 1, "dtypes": "float32"}\'', "names no dtype that the suite knows"),
         ("'unfinished", "No closing quotation"),
     ],
 )
