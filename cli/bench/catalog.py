@@ -154,13 +154,13 @@ def chosen(
     """
     added = [given(text) for text in more]
     known = [c for c in CONTENDERS if c.backend in backends and (peers or c.ours)]
-    if idle := [p for p in only if not any(fnmatch.fnmatchcase(c.name, p) for c in known)]:
-        names = ", ".join(dict.fromkeys(c.name for c in known))
-        raise ConfigError(f"--only {idle[0]}: matches none of {names}")
-    if only:
-        known = [c for c in known if any(fnmatch.fnmatchcase(c.name, p) for p in only)]
     if wrong := [text for text, c in zip(more, added, strict=True) if c.backend not in backends]:
         raise ConfigError(f"--peer {wrong[0]}: its backend is not among {', '.join(backends)}")
+    listed = list(dict.fromkeys(c.name for c in known + added))
+    if idle := [p for p in only if not any(fnmatch.fnmatchcase(name, p) for name in listed)]:
+        raise ConfigError(f"--only {idle[0]}: matches none of {', '.join(listed)}")
+    if only:
+        known = [c for c in known if any(fnmatch.fnmatchcase(c.name, p) for p in only)]
     return known + added
 
 

@@ -26,12 +26,14 @@ def check(kind: str, json_path: Path | None, plot: Path | None, markdown: Path |
     """Refuse what could not be written after minutes of measuring.
 
     Raises:
-        ConfigError: a folder is missing, a picture is neither PNG nor SVG, two are the same file,
-            or an existing Markdown file has no markers.
+        ConfigError: a file is called ``-``, a folder is missing, a picture is neither PNG nor SVG,
+            two are the same file, or an existing Markdown file has no markers.
     """
     given = {"--json": json_path, "--plot": plot, "--markdown": markdown}
     paths = {flag: path for flag, path in given.items() if path is not None}
     for flag, path in paths.items():
+        if str(path) == "-":
+            raise ConfigError(f"{flag} -: stdout has the tables; name a file")
         if not path.absolute().parent.is_dir():
             raise ConfigError(f"{flag} {path}: there is no such folder; make it first")
         if path.exists() and not path.is_file():

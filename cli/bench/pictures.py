@@ -3,7 +3,7 @@
 import io
 from typing import Any
 
-from lion_ports.cli.bench.tables import number
+from lion_ports.cli.bench.tables import number, parameters
 
 # Okabe and Ito's colours, which the colour-blind tell apart; ours is always the first two.
 OURS = ("#0072B2", "#56B4E9")
@@ -69,8 +69,7 @@ def _steps(axes: Any, document: dict[str, Any], result: dict[str, Any]) -> None:
         axes.text(limit, len(entries) - 0.5, f" {lion} bytes a parameter at the bandwidth",
                   color=DARK, fontsize=8, va="bottom")  # fmt: skip
     axes.set_title(
-        f"{result['backend']}: one step of {case['parameters'] / 1e6:,.1f} M parameters "
-        f"({result['baseline']} = 1x)\n",
+        f"{result['backend']}: one step of {parameters(case)} ({result['baseline']} = 1x)\n",
         loc="left",
         fontsize=10,
     )

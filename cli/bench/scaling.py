@@ -19,7 +19,8 @@ ALSO = ("mlx Lion, mx.compile", "torch AdamW fused", "optax.adamw", "mlx AdamW, 
     default=10_000_000,
     show_default=True,
     metavar="N",
-    help="Parameters in the largest tensor; from 1,000 up by powers of ten.",
+    help="Most parameters in a tensor; measured are the powers of ten from 1,000 to it, so that "
+    "5000 is 1,000 alone.",
 )
 @click.option(
     "--total",

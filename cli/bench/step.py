@@ -16,7 +16,7 @@ def contender_options(command: Any) -> Any:
                      help="Another optimizer: torch:MODULE:CLASS, optax:MODULE:FUNCTION or "
                           "mlx:MODULE:CLASS."),
         click.option("--only", multiple=True, metavar="PATTERN",
-                     help="Only those whose name matches, as in 'lion-*'."),
+                     help="Only those whose name matches, as in 'lion-*'; --peer's are always in."),
         click.option("--peers/--no-peers", default=True, help="Other people's optimizers [yes]."),
         click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True,
                      help="Of parameters, gradients and state."),

@@ -145,8 +145,8 @@ def _step(document: Document, result: dict[str, Any]) -> Iterator[Table]:
     cells = ("Lion at the bandwidth", number(least), "", f"{lion}", number(bandwidth), "1.00")
     rows.append(Row("limit", cells + 5 * ("",)))
     title = (
-        f"{result['backend']} on {result['device']}: one step of {case['parameters'] / 1e6:,.1f} M "
-        f"parameters in {case['tensors']:,} tensors"
+        f"{result['backend']} on {result['device']}: one step of {parameters(case)} "
+        f"in {case['tensors']:,} tensors"
     )
     yield Table(title, columns, rows, [f"bandwidth by {case['bandwidth']['method']}",
                                        *_remarks(case, result)])  # fmt: skip
@@ -223,6 +223,16 @@ def number(value: float) -> str:
     ('1,234', '12.3', '0.0123')
     """
     return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"
+
+
+def parameters(case: dict[str, Any]) -> str:
+    """How many a case has: in millions, or to the last one.
+
+    >>> parameters({"parameters": 33_562_624}), parameters({"parameters": 2_000})
+    ('33.6 M parameters', '2,000 parameters')
+    """
+    count = case["parameters"]
+    return f"{count / 1e6:,.1f} M parameters" if count >= 1e6 else f"{count:,} parameters"
 
 
 def _times(ratio: float | None) -> str:

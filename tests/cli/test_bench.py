@@ -156,6 +156,47 @@ def test_a_narrow_terminal_has_fewer_columns_and_no_cut_figures(width, bench, mo
     assert "\N{HORIZONTAL ELLIPSIS}" not in out
 
 
+def test_small_shapes_are_counted_to_the_last_parameter(bench, folder):
+    code, out, _ = bench(
+        "step", "--backend", "mlx", "--shapes", "10x200", "--only", "lion-ports", *QUICK,
+        "--markdown", "new.md", "--plot", "all.svg",
+    )  # fmt: skip
+    assert code == 0
+    title = "one step of 2,000 parameters"
+    assert f"{title} in 10 tensors" in out
+    assert f"{title} in 10 tensors" in (folder / "new.md").read_text()
+    assert f"<!-- mlx: {title} " in (folder / "all.svg").read_text()
+
+
+def test_large_shapes_are_counted_in_millions(bench):
+    code, out, _ = bench(
+        "step", "--backend", "mlx", "--shapes", "2x600000", "--only", "lion-ports", *QUICK
+    )
+    assert code == 0
+    assert "one step of 1.2 M parameters in 2 tensors" in out
+
+
+def test_only_knows_the_names_of_peers_and_leaves_none_of_them_out(bench, folder):
+    arguments = ("step", "--backend", "mlx", "--shapes", "2x10", *QUICK, "--json", "all.json")
+    peer = ("--peer", "mlx:mine:RaisesLater")
+    for only, names in (
+        ("mine:*", {"mine:RaisesLater"}),
+        ("lion-ports", {"lion-ports", "mine:RaisesLater"}),
+    ):
+        code, _, err = bench(*arguments, *peer, "--only", only)
+        assert code == 0, err
+        assert set(contenders(document(folder)["backends"][0])) == names
+    code, _, err = bench(*arguments, *peer, "--only", "nobody")
+    assert code == 2
+    assert "mine:RaisesLater" in err
+
+
+def test_scaling_says_that_it_goes_by_powers_of_ten(bench):
+    code, out, _ = bench("scaling", "--help")
+    assert code == 0
+    assert "measured are the powers of ten from 1,000 to it" in " ".join(out.split())
+
+
 def test_scaling(bench, folder, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--one --two")  # no backend here reads them
     code, out, _ = bench(
@@ -215,6 +256,11 @@ def test_the_loops_train_the_model_of_the_trainer(backend, bench, folder):
         ("step --peer mine:Raises", "--peer mine:Raises: write torch:MODULE:CLASS"),
         ("step --backend jax --peer torch:mine:Raises", "its backend is not among jax"),
         ("step --json missing/all.json", "no such folder"),
+        (
+            "step --backend mlx --shapes 1x5 --json -",
+            "--json -: stdout has the tables; name a file",
+        ),
+        ("step --backend mlx --shapes 1x5 --markdown -", "--markdown -: stdout has the tables"),
         ("step --json .", "no file that could be replaced"),
         ("step --json same --markdown same", "--json and --markdown name the same file"),
         ("step --plot all.gif", "has to end in .png or .svg"),
