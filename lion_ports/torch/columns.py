@@ -6,7 +6,7 @@ few lines of Python would take longer than its arithmetic.
 
 from collections import defaultdict
 from collections.abc import Sequence
-from operator import attrgetter, eq, itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any, NamedTuple
 
 import torch
@@ -16,8 +16,7 @@ from lion_ports.torch import cpu
 from lion_ports.torch.jobs import PLAIN, Job, Settings, Slots, job_of
 
 _dtype, _is_cpu, _momentum = attrgetter("dtype"), attrgetter("is_cpu"), itemgetter("exp_avg")
-# All that cpu.takes looks at in a contiguous tensor but its shape: equal sizes are enough to stay
-# within its memory, and take half the time to compare.
+# All that cpu.takes looks at in a contiguous tensor but its shape, which was compared before.
 _FACTS = (type, _dtype, _is_cpu, Tensor.is_contiguous, Tensor.is_neg)
 
 
@@ -88,11 +87,9 @@ def _by_kind(*columns: Sequence[Any]) -> list[Sequence[Sequence[Any]]]:
     tensors = columns[:3]
     if len(tensors[0]) == 1:
         return [columns]
-    first, *others = (list(map(Tensor.numel, column)) for column in tensors)
-    if all(sizes == first for sizes in others) and all(map(_alike, tensors)):
+    if all(map(_alike, tensors)):
         return [columns]
     facts = [map(fact, column) for column in tensors for fact in _FACTS]
-    facts += [map(eq, first, sizes) for sizes in others]
     rows: dict[Any, list[Any]] = defaultdict(list)
     for kind, row in zip(zip(*facts, strict=True), zip(*columns, strict=True), strict=True):
         rows[kind].append(row)

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lion_ports.errors import DtypeError, StateError
+from lion_ports.errors import ConfigError, DtypeError, StateError
 from lion_ports.torch.arithmetic import as_reals, compute_dtype, scalar, widen
-from lion_ports.torch.jobs import PLAIN, Group, Job, Slots
+from lion_ports.torch.jobs import PLAIN, Group, Job, Slots, same_shapes
 from lion_ports.torch.sharding import local, refuse_mixture, total
 
 _GRADIENT, _LAYOUT = attrgetter("grad"), attrgetter("layout")
@@ -34,12 +34,14 @@ def taking_part(
 
     Raises:
         DtypeError: a gradient is sparse, or a DTensor where its parameter is none.
+        ConfigError: a gradient has another shape than its parameter.
     """
     found = []
     for group in groups:
         params, grads = group["params"], list(map(_GRADIENT, group["params"]))
         types = {*map(type, params), *map(type, grads)}
-        if not (types <= PLAIN and set(map(_LAYOUT, grads)) <= {torch.strided}):
+        dense = types <= PLAIN and set(map(_LAYOUT, grads)) <= {torch.strided}
+        if not (dense and same_shapes(params, grads)):
             rows = list(zip(params, grads, strict=True))
             for p, g in rows:
                 if g is not None:
@@ -55,6 +57,7 @@ def refuse_unfit(p: Tensor, g: Tensor, groups: list[Group]) -> None:
 
     Raises:
         DtypeError: it is sparse, or a DTensor where its parameter is none.
+        ConfigError: it has another shape than its parameter.
     """
     if g.layout != torch.strided:
         name = next(name for name, q in named_parameters(groups) if q is p)
@@ -63,6 +66,12 @@ def refuse_unfit(p: Tensor, g: Tensor, groups: list[Group]) -> None:
             "momentum; use dense gradients, as by nn.Embedding(..., sparse=False)."
         )
     refuse_mixture(g, p)
+    if g.shape != p.shape:
+        name = next(name for name, q in named_parameters(groups) if q is p)
+        raise ConfigError(
+            f"the gradient of {name} has shape {tuple(g.shape)}, and the parameter "
+            f"{tuple(p.shape)}; set the gradient to None where the parameter is replaced"
+        )
 
 
 def nonfinite(groups: list[Group]) -> list[str]:

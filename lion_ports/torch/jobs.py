@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lion_ports.config import LionConfig, Rule, Scalars
+from lion_ports.errors import StateError
 from lion_ports.torch.arithmetic import compute_dtype
 from lion_ports.torch.sharding import is_dtensor, local, refuse_sharded
 from lion_ports.torch.storage import CORRECTIONS, zero_scales
@@ -153,15 +154,31 @@ def job_of(p: Tensor, g: Tensor | None, slots: Slots, settings: Settings) -> Job
     return Job(p, local(p), g, local(m), grad_sum, average, settings)
 
 
+def same_shapes(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    """Whether each has the shape of the one beside it."""
+    return list(map(Tensor.size, tensors)) == list(map(Tensor.size, others))
+
+
 def init_all(
     params: Sequence[Tensor], slots: Sequence[Slots], group: Group, config: LionConfig
 ) -> None:
-    """:func:`init_slots` of many; quick where they need a momentum alone, and have it."""
+    """:func:`init_slots` of many; quick where they need a momentum alone, and have it.
+
+    Raises:
+        StateError: a momentum has another shape than its parameter.
+    """
     more = group["momentum_dtype"] == "int8" or group["correction_bits"]
     more = more or group["ema_decay"] is not None or config.gradient_accumulation_steps > 1
     if more or not all("exp_avg" in kept for kept in slots):
         for p, kept in zip(params, slots, strict=True):
             init_slots(p, kept, group, config)
+    momenta = [kept["exp_avg"] for kept in slots]
+    if not same_shapes(params, momenta):
+        p, m = next((p, m) for p, m in zip(params, momenta, strict=True) if p.shape != m.shape)
+        raise StateError(
+            f"a parameter has shape {tuple(p.shape)}, and its momentum {tuple(m.shape)}: it was "
+            "replaced; make a new optimizer, or take the old state out of optimizer.state"
+        )
 
 
 def init_slots(p: Tensor, slots: Slots, group: Group, config: LionConfig) -> None:

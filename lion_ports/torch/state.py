@@ -124,7 +124,7 @@ def import_state(
 
 def to_numpy(tensor: Tensor) -> NDArray[Any]:
     """A copy, gathered if it is a DTensor; bfloat16 is ``ml_dtypes.bfloat16``."""
-    tensor = whole(tensor.detach()).cpu().resolve_conj()
+    tensor = whole(tensor.detach()).cpu().resolve_conj().resolve_neg()
     if tensor.dtype == torch.bfloat16:
         return tensor.view(torch.int16).numpy().copy().view(ml_dtypes.bfloat16)
     return tensor.numpy().copy()
