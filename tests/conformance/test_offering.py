@@ -94,6 +94,33 @@ def test_a_torch_class_that_takes_any_word(conformance, tmp_path):
     assert "not refused: weight_decy=0.1" in done.stdout
 
 
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_torch_class_without_complex_parameters_says_so_or_is_expected(
+    conformance, tmp_path, declared
+):
+    pytest.importorskip("torch", reason="needs the extra 'torch'")
+    text = TORCH
+    if declared:
+        raised = "if p.is_complex(): raise UnsupportedError('dtype complex64')"
+        loop = "for p in group['params']: "
+        text = text.replace("b1, b2 = ", f"{loop}\n{' ' * 16}{raised}\n{' ' * 12}b1, b2 = ")
+        text = "from lion_ports.conformance.protocol import UnsupportedError\n" + text
+    (tmp_path / "mine.py").write_text(text)
+    (tmp_path / "known.toml").write_text(
+        '[[xfail]]\nimpl = "torch:mine:Lion"\nreason = "no sign of complex numbers"\n'
+        'cases = ["dtype-complex64", "dtype-complex64-parts"]\noutcome = "ERROR"\n'
+    )
+    words = ["run", "--impl", "torch:mine:Lion", "--case", "basic-decay"]
+    words += ["--case", "dtype-complex64*"]
+    done = conformance(*words, cwd=tmp_path)
+    assert done.returncode == (0 if declared else 1)
+    assert ("not offered: dtype complex64" in done.stdout) is declared
+    assert ("NotImplementedError" in done.stdout) is not declared
+    if not declared:
+        done = conformance(*words, "--expect", "known.toml", cwd=tmp_path)
+        assert done.returncode == 0, done.stdout
+
+
 class Mine:
     """It refuses what the specification has refused, with an exception of its own."""
 
