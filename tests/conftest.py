@@ -43,12 +43,13 @@ def conformance_command():
 def conformance(conformance_command):
     """``lion-conformance`` with these words, run to its end in a process of its own.
 
-    100 columns wide: readline, which pytest imports, says 80 to whatever is started from it.
+    100 columns wide, unless the test has an environment of its own: readline, which pytest imports,
+    says 80 to whatever is started from it, and so to the processes of pytest-xdist.
     """
 
-    def run(*words, env=os.environ, **options):
+    def run(*words, env=None, **options):
         command = [*conformance_command, *map(str, words)]
-        env = {"COLUMNS": "100", **env}
+        env = {**os.environ, "COLUMNS": "100"} if env is None else env
         return subprocess.run(
             command, capture_output=True, text=True, encoding="utf-8", env=env, **options
         )

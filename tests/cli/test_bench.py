@@ -205,7 +205,7 @@ def test_scaling(bench, folder, monkeypatch):
     )  # fmt: skip
     assert code == 0
     found = document(folder)
-    assert found["command"].startswith("XLA_FLAGS='--one --two' lion-bench ")
+    assert found["command"].startswith("XLA_FLAGS='--one --two' lion-bench")
     result = found["backends"][0]
     seen = [(c["series"], c["tensors"], c["parameters"]) for c in result["cases"]]
     assert seen == [
