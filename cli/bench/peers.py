@@ -35,6 +35,6 @@ def _missing(module: str, name: str) -> str | None:
         # Without this question: another module, which the peer needs.
         absent = f"{module}.".startswith(f"{error.name}.")
         return f"there is no module {error.name}" if absent else None
-    except Exception:
+    except Exception:  # whatever it is, the measurement meets it again, and lists it
         return None
     return None if found else f"module {module} has no {name}"
