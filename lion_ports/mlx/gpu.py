@@ -4,6 +4,7 @@ The arithmetic is that of the specification whatever a compiler does with ``a*b 
 every product go through an exclusive or with a zero that comes from memory (L-007).
 """
 
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -20,48 +21,67 @@ the tests with them, this is to be ``mx.metal.is_available()``.
 """
 
 _FLOATS = (mx.float32, mx.bfloat16, mx.float16)
-_THREADS = 256
+THREADS = 256
+"""Threads to a threadgroup, a multiple of the 32 that share a block of small state."""
 
+_PRODUCT = """
+LION float lion_product(float a, float b, unsigned zero) {
+  return lion_float(lion_bits(a * b) ^ zero);
+}
+"""
 # What the two languages have by other names.
-METAL = """
-inline float lion_product(float a, float b, unsigned zero) {
-  return as_type<float>(as_type<unsigned>(a * b) ^ zero);
-}
-inline unsigned lion_bits(float a) { return as_type<unsigned>(a); }
+HEADER = {
+    "metal": """
+#define LION inline
+LION unsigned lion_bits(float a) { return as_type<unsigned>(a); }
+LION float lion_float(unsigned bits) { return as_type<float>(bits); }
 """
-CUDA = """
-__device__ inline float lion_product(float a, float b, unsigned zero) {
-  return __uint_as_float(__float_as_uint(a * b) ^ zero);
-}
-__device__ inline unsigned lion_bits(float a) { return __float_as_uint(a); }
+    + _PRODUCT,
+    "cuda": """
+#define LION __device__ inline
+LION unsigned lion_bits(float a) { return __float_as_uint(a); }
+LION float lion_float(unsigned bits) { return __uint_as_float(bits); }
 """
+    + _PRODUCT,
+}
 INDEX = {
-    "metal": "unsigned i = thread_position_in_grid.x;",
-    "cuda": "unsigned i = blockIdx.x * blockDim.x + threadIdx.x;",
+    "metal": "const unsigned i = thread_position_in_grid.x;",
+    "cuda": "const unsigned i = blockIdx.x * blockDim.x + threadIdx.x;",
 }
 
-# What both have in common. It declares no pointers, as an input of fewer than 8 elements lies in
-# another address space in Metal. The scalars are always 8.
-BODY = """
-if (i >= unsigned(x_shape[0])) return;
-const unsigned zero = lion_bits(scalars[7]);
-const float lr = scalars[0], wd = scalars[5];
-const float xi = float(x[i]), gi = float(g[i]), mi = float(m[i]);
+# The new xi and mi of one element, from them and gi. The scalars are always 8, the last a zero.
+UPDATE = """
 const float c = lion_product(scalars[1], mi, zero) + lion_product(scalars[2], gi, zero);
 // The sign of NaN is NaN, that of both zeros +0 (L-010).
 float u = c > 0.0f ? 1.0f : c < 0.0f ? -1.0f : c == 0.0f ? 0.0f : c;
-if (wd != 0.0f) u = u + lion_product(wd, xi, zero);  // L-009
-new_x[i] = TX(xi - lion_product(lr, u, zero));
-new_m[i] = TM(lion_product(scalars[3], mi, zero) + lion_product(scalars[4], gi, zero));
+if (scalars[5] != 0.0f) u = u + lion_product(scalars[5], xi, zero);  // L-009
+const float next_x = xi - lion_product(scalars[0], u, zero);
+const float next_m = lion_product(scalars[3], mi, zero) + lion_product(scalars[4], gi, zero);
+"""
+# Bodies declare no pointers, as an input of fewer than 8 elements lies in another address space in
+# Metal.
+BODY = f"""
+if (i >= unsigned(x_shape[0])) return;
+const unsigned zero = lion_bits(scalars[7]);
+const float xi = float(x[i]), gi = float(g[i]), mi = float(m[i]);
+{UPDATE}
+new_x[i] = TX(next_x);
+new_m[i] = TM(next_m);
 """
 
 
-def takes(x: mx.array, g: mx.array, m: mx.array, rule: Rule) -> bool:
-    """Whether the update of this parameter is made by one kernel."""
+def takes(rule: Rule, x: mx.array, *others: mx.array) -> bool:
+    """Whether the update of this parameter is made by one kernel.
+
+    Args:
+        rule: how the direction is made.
+        x: parameter.
+        others: what else is read as floats: the gradient, and a momentum that is no code.
+    """
     return (
         USED
         and mx.default_device().type == mx.gpu
-        and all(a.dtype in _FLOATS for a in (x, g, m))
+        and all(a.dtype in _FLOATS for a in (x, *others))
         and 0 < x.size < 1 << 31
         and rule.nonlinearity == "sign"
         and not rule.cautious
@@ -71,7 +91,7 @@ def takes(x: mx.array, g: mx.array, m: mx.array, rule: Rule) -> bool:
 
 def move(x: mx.array, g: mx.array, m: mx.array, scalars: Rounded) -> tuple[mx.array, mx.array]:
     """L-001 on reals of float32, bfloat16 and float16, in any mixture."""
-    return call(kernel("metal" if mx.metal.is_available() else "cuda"), x, g, m, scalars.packed)
+    return call(kernel(language()), x, g, m, scalars.packed)
 
 
 def call(
@@ -80,11 +100,12 @@ def call(
     """One thread an element. ``scalars``: see :attr:`Rounded.packed`."""
     new_x, new_m = kernel(
         inputs=[x.reshape(-1), g.reshape(-1), m.reshape(-1), scalars],
-        template=[("TX", x.dtype), ("TM", m.dtype)],
+        # MLX tells kernels of CUDA from each other by these alone.
+        template=[("TX", x.dtype), ("TG", g.dtype), ("TM", m.dtype)],
         output_shapes=[x.shape, x.shape],
         output_dtypes=[x.dtype, m.dtype],
         grid=(x.size, 1, 1),
-        threadgroup=(_THREADS, 1, 1),
+        threadgroup=(THREADS, 1, 1),
     )
     return new_x, new_m
 
@@ -92,13 +113,31 @@ def call(
 @cache
 def kernel(language: str) -> Any:
     """The kernel in ``"metal"`` or ``"cuda"``."""
+    return written(language, "lion", ["x", "g", "m", "scalars"], ["new_x", "new_m"], BODY)
+
+
+def language() -> str:
+    """That of the GPU which there is."""
+    return "metal" if mx.metal.is_available() else "cuda"
+
+
+def written(
+    language: str,
+    name: str,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    body: str,
+    header: str = "",
+) -> Any:
+    """A kernel whose body begins with ``i``, the number of its thread."""
     names: Any = {
-        "name": "lion",
-        "input_names": ["x", "g", "m", "scalars"],
-        "output_names": ["new_x", "new_m"],
-        "source": INDEX[language] + BODY,
+        "name": name,
+        "input_names": inputs,
+        "output_names": outputs,
+        "header": HEADER[language] + header,
+        "source": INDEX[language] + body,
     }
     if language == "cuda":
-        return mx.fast.cuda_kernel(header=CUDA, **names)
+        return mx.fast.cuda_kernel(**names)
     # "safe" keeps NaN and infinity, which is the default; the promise rests on it.
-    return mx.fast.metal_kernel(header=METAL, compile_options={"math_mode": "safe"}, **names)
+    return mx.fast.metal_kernel(compile_options={"math_mode": "safe"}, **names)

@@ -3,6 +3,7 @@
 import mlx.core as mx
 
 from lion_ports.config import LOSS_SCALE_INITIAL, LionConfig
+from lion_ports.mlx import gpu_small
 from lion_ports.mlx.arithmetic import compute_dtype, narrow, select
 from lion_ports.mlx.group import Group
 from lion_ports.mlx.scalars import Rounded
@@ -73,10 +74,13 @@ def updated(
     config = group.config
     g = -g if config.maximize else g  # L-018
     before = count - 1
-    whole, m = load_parameter(x, slots), load_momentum(slots)
-    new, new_m = move(whole, g, m, scalars, group.rule, one_kernel=one_kernel)
-    x = store_parameter(new, x, slots, before, moves)
-    store_momentum(new_m, slots, before, moves)
+    if gpu_small.takes(group.rule, x, g, slots):
+        x = gpu_small.move(x, g, slots, scalars, before, moves)
+    else:
+        whole, m = load_parameter(x, slots), load_momentum(slots)
+        new, new_m = move(whole, g, m, scalars, group.rule, one_kernel=one_kernel)
+        x = store_parameter(new, x, slots, before, moves)
+        store_momentum(new_m, slots, before, moves)
     if config.ema_decay is None:
         return x
     whole = load_parameter(x, slots)

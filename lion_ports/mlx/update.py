@@ -109,7 +109,7 @@ def move(
         x_, g_, m_ = (as_reals(a) for a in (x, g, m))
         new_x, new_m = move(x_, g_, m_, scalars, rule, one_kernel=one_kernel)
         return as_complex(new_x), as_complex(new_m)
-    if gpu.takes(x, g, m, rule):
+    if gpu.takes(rule, x, g, m):
         return gpu.move(x, g, m, scalars)
     ordered = one_kernel and is_large(x)
     if one_kernel:
