@@ -2,6 +2,14 @@
 
 from importlib.util import find_spec
 
-_KERNELS = {"triton": "lion_ports/torch/gpu_kernel.py", "numba": "lion_ports/torch/cpu_kernel.py"}
+_KERNELS = {
+    "triton": ["gpu_kernel.py", "gpu_small_kernel.py"],
+    "numba": ["cpu_kernel.py", "cpu_small_kernel.py"],
+}
 
-collect_ignore = [path for package, path in _KERNELS.items() if find_spec(package) is None]
+collect_ignore = [
+    f"lion_ports/torch/{module}"
+    for package, modules in _KERNELS.items()
+    if find_spec(package) is None
+    for module in modules
+]

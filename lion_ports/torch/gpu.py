@@ -15,9 +15,9 @@ from lion_ports.torch.arithmetic import compute_dtype, divided
 from lion_ports.torch.gpu_table import on_device, table_of
 from lion_ports.torch.jobs import PLAIN, Update, alike
 
-_DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
+DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 # 4 warps of 64 lanes (AMD; NVIDIA has 32), each of which loads 16 bytes of a 16-bit dtype.
-_WARPS, _BLOCK = 4, 2048
+_WARPS, BLOCK = 4, 2048
 
 
 def takes(x: Tensor, g: Tensor, m: Tensor, rule: Rule = LION) -> bool:
@@ -30,12 +30,23 @@ def takes(x: Tensor, g: Tensor, m: Tensor, rule: Rule = LION) -> bool:
     >>> takes(x, x.clone(), x.clone())  # on a CPU
     False
     """
-    if not (x.is_cuda and x.device == g.device == m.device):
-        return False
     for t in (x, g, m):
-        if t.dtype not in _DTYPES or type(t) not in PLAIN or t.is_neg():
+        if t.dtype not in DTYPES or not in_plain_memory(t, x.device):
             return False
-    return rule.nonlinearity in ("sign", "clip") and alike(x, g, m) and _compiles(x.device)
+    return rule.nonlinearity in ("sign", "clip") and alike(x, g, m) and has_kernel(x.device)
+
+
+def in_plain_memory(t: Tensor, device: torch.device) -> bool:
+    """Whether the numbers of a tensor are what is in its memory, on that device, a GPU."""
+    return t.is_cuda and t.device == device and type(t) in PLAIN and not t.is_neg()
+
+
+@cache
+def has_kernel(device: torch.device) -> bool:
+    """Whether Triton is there, with the C compiler that it needs, and compiles for this GPU."""
+    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
+    known = torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (8, 0)
+    return find_spec("triton") is not None and compiler is not None and known
 
 
 def lion_updates_(
@@ -59,7 +70,7 @@ def lion_updates_(
             batches[update.x.device, tuple(t.dtype for t in update)].append(update)
     for (device, dtypes), batch in batches.items():
         with torch.cuda.device_of(batch[0].x):
-            numbers = _numbers(scalars, rule, dtypes[0], device)
+            numbers = numbers_of(scalars, rule, dtypes[0], device)
             _launch(batch, dtypes, numbers, rule, maximize)
 
 
@@ -72,7 +83,7 @@ def _launch(
 ) -> None:
     from lion_ports.torch import gpu_kernel
 
-    table = table_of(batch, _BLOCK)
+    table = table_of(batch, BLOCK)
     counts = table.rows.new_zeros(len(batch)) if rule.cautious else None
     for count in (True, False) if rule.cautious else (False,):
         gpu_kernel.lion_kernel[(len(table.owners),)](
@@ -85,16 +96,23 @@ def _launch(
             MAXIMIZE=maximize,
             CLIP=rule.nonlinearity == "clip",
             CAUTIOUS_DECAY=rule.cautious_decay,
-            BLOCK=_BLOCK,
+            BLOCK=BLOCK,
             num_warps=_WARPS,
             enable_fp_fusion=False,  # L-007
         )
 
 
-def _numbers(
+def numbers_of(
     scalars: Scalars, rule: Rule, dtype: torch.dtype, device: torch.device
 ) -> tuple[float | Tensor, ...]:
-    """What the kernel takes as its ``scalars``: tensors of the device as they are."""
+    """What a kernel takes as its ``scalars``: tensors of the device as they are.
+
+    Args:
+        scalars: numbers or 0-d tensors.
+        rule: the options, of which some are numbers.
+        dtype: of the parameters.
+        device: theirs.
+    """
     b1, b2 = scalars.b1, scalars.b2
     wd, peak = scalars.wd, scalars.lr_peak
     wd = wd if peak is None else divided(wd, peak, compute_dtype(dtype))
@@ -108,11 +126,3 @@ def _numbers(
         pairs = zip(numbers, copies, strict=True)
         numbers = [given if isinstance(given, Tensor) else copy for given, copy in pairs]
     return tuple(n.to(device) if isinstance(n, Tensor) else n for n in numbers)
-
-
-@cache
-def _compiles(device: torch.device) -> bool:
-    """Whether Triton is there, with the C compiler that it needs, and compiles for this GPU."""
-    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
-    known = torch.version.hip is not None or torch.cuda.get_device_capability(device) >= (8, 0)
-    return find_spec("triton") is not None and compiler is not None and known

@@ -85,15 +85,7 @@ def _update(
     m_ = tl.load(m + lane, there).to(C)
     if MAXIMIZE:
         g_ = g_ * -1.0  # where Triton negates by 0 - g, -0 is lost
-    b1, one_minus_b1 = _scalar(scalars[1], C), _scalar(scalars[2], C)
-
-    # L-007: one IEEE operation at a time, in this order; it is compiled without fusion.
-    c = b1 * m_ + one_minus_b1 * g_
-    if CLIP:
-        v = _scalar(scalars[6], C) * c
-        u = tl.where(v > 1, 1.0, tl.where(v < -1, -1.0, v))  # a NaN is neither
-    else:
-        u = tl.where(c != c, c, tl.where(c > 0, 1.0, tl.where(c < 0, -1.0, 0.0)))  # L-010
+    u = _direction(g_, m_, scalars, CLIP)
     if COUNT:
         agree = ((u > 0) & (g_ > 0)) | ((u < 0) & (g_ < 0))
         if there is not None:
@@ -106,13 +98,38 @@ def _update(
                 oppose, 0.0, u
             )
         x_ = tl.load(x + lane, there).to(C)
-        lr, wd = _scalar(scalars[0], C), _scalar(scalars[5], C)
-        b2, one_minus_b2 = _scalar(scalars[3], C), _scalar(scalars[4], C)
-        decayed = tl.where(wd == 0, u, u + wd * x_)  # L-009
-        if CAUTIOUS_DECAY:  # L-023
-            decayed = tl.where(((u > 0) & (x_ > 0)) | ((u < 0) & (x_ < 0)), decayed, u)
-        tl.store(x + lane, _narrow(x_ - lr * decayed, X), there)
-        tl.store(m + lane, _narrow(b2 * m_ + one_minus_b2 * g_, M), there)
+        x_, m_ = _updated(x_, g_, m_, u, scalars, CAUTIOUS_DECAY)
+        tl.store(x + lane, _narrow(x_, X), there)
+        tl.store(m + lane, _narrow(m_, M), there)
+
+
+# L-007: one IEEE operation at a time, in this order; they are compiled without fusion.
+
+
+@triton.jit
+def _direction(g, m, scalars, CLIP: tl.constexpr):
+    """The direction, from gradient and momentum in the compute dtype."""
+    C: tl.constexpr = g.dtype
+    b1, one_minus_b1 = _scalar(scalars[1], C), _scalar(scalars[2], C)
+    c = b1 * m + one_minus_b1 * g
+    if CLIP:
+        v = _scalar(scalars[6], C) * c
+        u = tl.where(v > 1, 1.0, tl.where(v < -1, -1.0, v))  # a NaN is neither
+    else:
+        u = tl.where(c != c, c, tl.where(c > 0, 1.0, tl.where(c < 0, -1.0, 0.0)))  # L-010
+    return u
+
+
+@triton.jit
+def _updated(x, g, m, u, scalars, CAUTIOUS_DECAY: tl.constexpr):
+    """The new parameter and the new momentum, from the old ones, gradient and direction."""
+    C: tl.constexpr = g.dtype
+    lr, wd = _scalar(scalars[0], C), _scalar(scalars[5], C)
+    b2, one_minus_b2 = _scalar(scalars[3], C), _scalar(scalars[4], C)
+    decayed = tl.where(wd == 0, u, u + wd * x)  # L-009
+    if CAUTIOUS_DECAY:  # L-023
+        decayed = tl.where(((u > 0) & (x > 0)) | ((u < 0) & (x < 0)), decayed, u)
+    return x - lr * decayed, b2 * m + one_minus_b2 * g
 
 
 @triton.jit

@@ -1,30 +1,19 @@
 """Where the tensors of one launch are: tables in the memory of the GPU that launches it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from lion_ports.torch.jobs import Update
-
-
-class Row(NamedTuple):
-    """A tensor in the table: addresses, size, and the number of its first block."""
-
-    x: int
-    g: int
-    m: int
-    size: int
-    first: int
-
 
 class Table(NamedTuple):
     """What a kernel with a program for each block is given.
 
     Args:
-        rows: int64 of shape (tensors, 5), each a :class:`Row`.
+        rows: int64, for each update a row: the addresses of its tensors (0 for None), the number of
+            their elements, and the number of its first block.
         owners: int32 of shape (blocks,): the row that each block belongs to.
     """
 
@@ -32,23 +21,23 @@ class Table(NamedTuple):
     owners: Tensor
 
 
-def table_of(updates: list[Update], block: int) -> Table:
-    """The table of some tensors of one device, none of them empty.
+def table_of(updates: Sequence[tuple[Tensor, *tuple[Tensor | None, ...]]], block: int) -> Table:
+    """The table of some updates on one device, none of them of nothing.
 
     Addresses and sizes seldom change from step to step, so tables are kept. While a graph is
     captured they are not: then they lie in memory of the graph, and each replay copies them anew.
 
     Args:
-        updates: the tensors, which the table does not keep alive.
+        updates: the tensors of each, its parameter first. The table does not keep them alive.
         block: elements to a block.
     """
-    rows, first = [], 0
-    for x, g, m in updates:
-        size = x.numel()
-        rows.append(Row(x.data_ptr(), g.data_ptr(), m.data_ptr(), size, first))
-        first += -(-size // block)
-    firsts = (*(row.first for row in rows), first)
-    device = updates[0].x.device
+    rows, firsts = [], [0]
+    for update in updates:
+        addresses = [0 if t is None else t.data_ptr() for t in update]
+        size = update[0].numel()
+        rows.append((*addresses, size, firsts[-1]))
+        firsts.append(firsts[-1] + -(-size // block))
+    device = updates[0][0].device
     make_rows: Callable[..., Tensor] = _rows
     make_owners: Callable[..., Tensor] = _owners
     stream = 0
@@ -57,7 +46,7 @@ def table_of(updates: list[Update], block: int) -> Table:
         stream = torch.cuda.current_stream(device).cuda_stream
         if torch.cuda.is_current_stream_capturing():
             make_rows, make_owners = _rows.__wrapped__, _owners.__wrapped__
-    return Table(make_rows(tuple(rows), device, stream), make_owners(firsts, device, stream))
+    return Table(make_rows(tuple(rows), device, stream), make_owners(tuple(firsts), device, stream))
 
 
 def on_device(array: Tensor, device: torch.device) -> Tensor:
@@ -66,7 +55,7 @@ def on_device(array: Tensor, device: torch.device) -> Tensor:
 
 
 @lru_cache(256)
-def _rows(rows: tuple[Row, ...], device: torch.device, stream: int) -> Tensor:
+def _rows(rows: tuple[tuple[int, ...], ...], device: torch.device, stream: int) -> Tensor:
     return on_device(torch.tensor(rows, dtype=torch.int64, device="cpu"), device)
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lion_ports.torch import cpu, cpu_small, gpu
+from lion_ports.torch import cpu, cpu_small, gpu, gpu_small
 from lion_ports.torch.arithmetic import as_reals, compute_dtype, narrow
 from lion_ports.torch.columns import Work
 from lion_ports.torch.gradients import effective_gradients
@@ -33,7 +33,7 @@ _SMALL = 1 << 14
 _GPU_SLICE = 1 << 24
 
 # Elements of temporary gradients that wait for their update at most, or one tensor.
-_HELD = {cpu: 1 << 18, cpu_small: 1 << 18, gpu: 1 << 26}
+_HELD = {cpu: 1 << 18, cpu_small: 1 << 18, gpu: 1 << 26, gpu_small: 1 << 26}
 
 # Memory for temporaries by compute dtype, allocated once a step.
 Scratch = dict[torch.dtype, Tensor]
@@ -83,7 +83,7 @@ class _Batches:
         kernel = cpu if x.is_cpu else gpu
         update: Update | SmallUpdate
         if job.small:
-            kernel = cpu_small
+            kernel = cpu_small if x.is_cpu else gpu_small
             update = SmallUpdate(x, g, m, job.scale, job.correction, int(settings.before))
         elif x.is_complex():
             update = Update(as_reals(x), as_reals(g), as_reals(m))

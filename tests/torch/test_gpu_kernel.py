@@ -2,7 +2,6 @@
 
 import itertools
 
-import ml_dtypes
 import numpy as np
 import pytest
 
@@ -10,10 +9,17 @@ from lion_ports.config import Rule, Scalars
 from lion_ports.reference import lion_update
 
 torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
-triton = pytest.importorskip("triton", reason="needs triton, which is not installed")
+pytest.importorskip("triton", reason="needs triton, which is not installed")
 
-import triton.language as tl  # noqa: E402
 import triton.runtime.interpreter as interpreter  # noqa: E402
+from gpu_machines import (  # noqa: E402
+    CONVERT,
+    MACHINES,
+    array,
+    interpret,
+    note_launches,
+    tensor,
+)
 
 from lion_ports.torch import gpu, gpu_kernel  # noqa: E402
 from lion_ports.torch.jobs import Update, alike  # noqa: E402
@@ -22,83 +28,22 @@ DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 # Of no element, of one, beside the ends of a block, and of several blocks.
 SIZES = (0, 1, 7, 2047, 2048, 2049, 3 * 2048 + 5)
 SCALARS = Scalars(lr=3e-3, b1=0.9, b2=0.99, wd=0.1)
-CONVERT = interpreter._convert_float
-MACHINES = ["interpreter", *(["cuda"] if torch.cuda.is_available() else [])]
 dtype_ids = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 
 
 @pytest.fixture(autouse=True, params=MACHINES)
 def machine(request, monkeypatch):
-    """Where the kernel runs: a device, or the interpreter with the things mended that no GPU does.
-
-    It cuts bfloat16 off where all round to nearest even, makes other numbers of those that are
-    subnormal, keeps numbers of Python in float64, which arrive in float32, and loads zero where
-    nothing is loaded, which may be anything.
-    """
+    """Where the kernel runs, as a device."""
     if request.param == "cuda":
         return "cuda"
-    argument = interpreter._implicit_cvt
-    load = interpreter.InterpreterBuilder.create_masked_load
-
-    def converted(value, dtype, to, rounding):
-        if (dtype, to) == (tl.float32, tl.bfloat16):
-            return value.view(np.float32).astype(ml_dtypes.bfloat16).view(np.uint16)
-        if (dtype, to) == (tl.bfloat16, tl.float32):
-            return value.view(ml_dtypes.bfloat16).astype(np.float32).view(np.uint32)
-        return CONVERT(value, dtype, to, rounding)
-
-    def single(value):
-        if isinstance(value, tuple):
-            return tl.tuple([single(one) for one in value])
-        if not isinstance(value, float):
-            return argument(value)
-        number = interpreter.TensorHandle(np.array([value], np.float32), tl.float32)
-        return tl.tensor(number, tl.float32)
-
-    def anything(self, pointers, mask, other, *options):
-        loaded = load(self, pointers, mask, other, *options)
-        if other is None:
-            loaded.data[~mask.data] = 17  # as a bfloat16 or float16, a subnormal number
-        return loaded
-
-    def total(value):  # for a function of Triton's, which the interpreter would leave changed
-        number = value.handle.data.sum(dtype=np.int32, keepdims=True)
-        return tl.tensor(interpreter.TensorHandle(number, tl.int32), tl.int32)
-
-    monkeypatch.setattr(tl, "sum", total)
-    monkeypatch.setattr(interpreter.InterpreterBuilder, "create_masked_load", anything)
-    monkeypatch.setattr(interpreter, "_convert_float", converted)
-    monkeypatch.setattr(interpreter, "_implicit_cvt", single)
-    for name, value in list(vars(gpu_kernel).items()):
-        if isinstance(value, triton.JITFunction):
-            monkeypatch.setattr(gpu_kernel, name, interpreter.InterpretedFunction(value.fn))
+    interpret(monkeypatch, gpu_kernel)
     return "cpu"
 
 
 @pytest.fixture
 def launches(monkeypatch):
     """The grids that the kernel was launched with."""
-    kernel, grids = gpu_kernel.lion_kernel, []
-
-    class Counted:
-        def __getitem__(self, grid):
-            grids.append(grid)
-            return kernel[grid]
-
-    monkeypatch.setattr(gpu_kernel, "lion_kernel", Counted())
-    return grids
-
-
-def tensor(rng, size, dtype, device, offset=0):
-    """Normal numbers and special ones, at an address that is ``offset`` elements off."""
-    values = rng.normal(size=size) * 2.0 ** rng.integers(-3, 3, size)
-    special = [0.0, -0.0, np.nan, -np.nan, np.inf, -np.inf, 1.0, -1.0]
-    special += [torch.finfo(dtype).tiny / 4, -torch.finfo(dtype).max, torch.finfo(dtype).max]
-    where = rng.random(size) < 0.2
-    values[where] = rng.choice(special, where.sum())
-    memory = torch.zeros(size + offset, dtype=dtype, device=device)
-    memory[offset:] = torch.from_numpy(values).to(dtype).to(device)
-    return memory[offset:]
+    return note_launches(monkeypatch, gpu_kernel, "lion_kernel")
 
 
 def updates(device, seed, dtypes, sizes=SIZES, offset=0):
@@ -106,13 +51,6 @@ def updates(device, seed, dtypes, sizes=SIZES, offset=0):
     return [
         Update(*(tensor(rng, size, dtype, device, offset) for dtype in dtypes)) for size in sizes
     ]
-
-
-def array(t):
-    t = t.cpu()
-    if t.dtype == torch.bfloat16:
-        return t.view(torch.int16).numpy().view(ml_dtypes.bfloat16).copy()
-    return t.numpy().copy()
 
 
 def check(jobs, scalars=SCALARS, rule=Rule(), *, maximize=False):  # noqa: B008
@@ -198,12 +136,12 @@ def test_tensors_for_numbers(machine, x, dtype, peak):
 
 def test_pointers_for_numbers(machine, monkeypatch):
     """As tensors of a device come, which are not looked at by the host."""
-    numbers = gpu._numbers
+    numbers = gpu.numbers_of
 
     def pointers(*args):
         return tuple(torch.as_tensor(n, dtype=torch.float64).to(machine) for n in numbers(*args))
 
-    monkeypatch.setattr(gpu, "_numbers", pointers)
+    monkeypatch.setattr(gpu, "numbers_of", pointers)
     check(updates(machine, 7, (torch.bfloat16,) * 3))
 
 
@@ -260,7 +198,7 @@ def test_what_is_taken():
 def test_the_check_finds(machine, monkeypatch, fault):
     dtype = torch.bfloat16 if fault == "bfloat16 cut off" else torch.float32
     jobs = updates(machine, 12, (dtype,) * 3)
-    numbers = gpu._numbers
+    numbers = gpu.numbers_of
     if fault == "1-b in float32":
         single = [float(1 - np.float32(b)) for b in (0.9, 0.99)]
 
@@ -268,7 +206,7 @@ def test_the_check_finds(machine, monkeypatch, fault):
             lr, b1, _, b2, _, *others = numbers(*args)
             return (lr, b1, single[0], b2, single[1], *others)
 
-        monkeypatch.setattr(gpu, "_numbers", late)
+        monkeypatch.setattr(gpu, "numbers_of", late)
     elif machine == "cpu":
         monkeypatch.setattr(interpreter, "_convert_float", CONVERT)
     else:
