@@ -102,3 +102,11 @@ def array(t):
     if t.dtype == torch.bfloat16:
         return t.view(torch.int16).numpy().view(ml_dtypes.bfloat16).copy()
     return t.numpy().copy()
+
+
+def check_same(got, want):
+    """See that an array has all bits of another; any NaN is NaN (L-010)."""
+    there = ~np.isnan(want)
+    np.testing.assert_array_equal(np.isnan(got), ~there)
+    assert got.dtype == want.dtype
+    assert got[there].tobytes() == want[there].tobytes()

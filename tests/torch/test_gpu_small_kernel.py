@@ -4,21 +4,25 @@ import itertools
 
 import numpy as np
 import pytest
-from small_state import LR, stream
 
-from lion_ports import LionConfig, reference
 from lion_ports.config import Rule, Scalars
 from lion_ports.reference import decode, encode, join, lion_update, split
 
 torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
 pytest.importorskip("triton", reason="needs triton, which is not installed")
 
-from gpu_machines import MACHINES, array, interpret, note_launches, tensor  # noqa: E402
+from gpu_machines import (  # noqa: E402
+    MACHINES,
+    array,
+    check_same,
+    interpret,
+    note_launches,
+    tensor,
+)
 
-from lion_ports.torch import Lion, gpu_kernel, gpu_small, gpu_small_kernel, step  # noqa: E402
+from lion_ports.torch import gpu_kernel, gpu_small, gpu_small_kernel  # noqa: E402
 from lion_ports.torch.gpu_table import Table  # noqa: E402
 from lion_ports.torch.jobs import SmallUpdate  # noqa: E402
-from lion_ports.torch.state import from_numpy  # noqa: E402
 from lion_ports.torch.storage import (  # noqa: E402
     load_momentum,
     load_parameter,
@@ -35,7 +39,7 @@ FLOATS = (BF16, F16, F32, F64)
 MIXTURES = [
     *itertools.product(FLOATS, FLOATS, [I8], [None]),
     *itertools.product([BF16], FLOATS, [I8], [I8, I16]),
-    *itertools.product([BF16], [BF16, F32], FLOATS, [I8, I16]),
+    *itertools.product([BF16], FLOATS, FLOATS, [I8, I16]),
 ]
 BOTH = BF16, BF16, I8, I8
 # Of no element, of one, beside the ends of the blocks that share a scale, and of programs.
@@ -115,13 +119,6 @@ def check(jobs, scalars=SCALARS, rule=Rule(), *, maximize=False):  # noqa: B008
         for got, want in zip(job[:5], wanted, strict=True):
             if want is not None:
                 check_same(array(got), want)
-
-
-def check_same(got, want):
-    there = ~np.isnan(want)
-    np.testing.assert_array_equal(np.isnan(got), ~there)
-    assert got.dtype == want.dtype
-    assert got[there].tobytes() == want[there].tobytes()
 
 
 @pytest.mark.parametrize(
@@ -205,45 +202,6 @@ def test_steps_in_a_row_and_other_memory(machine):
     check([job._replace(g=job.g[100:], scale=job.scale[: scale_count(2900)], **others)])
 
 
-RUNS = [
-    ("float32", {"momentum_dtype": "int8"}),
-    ("float16", {"momentum_dtype": "int8", "nonlinearity": "clip", "steepness": 3.0}),
-    ("float64", {"momentum_dtype": "int8", "maximize": True}),
-    (
-        "bfloat16",
-        {"correction_bits": 8, "momentum_dtype": "int8", "decay": "independent", "lr_peak": 0.5},
-    ),
-    ("bfloat16", {"correction_bits": 8, "cautious_decay": True, "clipvalue": 0.5}),
-    ("bfloat16", {"correction_bits": 16, "ema_decay": 0.75, "ema_overwrite_every": 3}),
-]
-
-
-@pytest.mark.parametrize(("dtype", "options"), RUNS, ids=str)
-def test_steps(machine, monkeypatch, launches, dtype, options):
-    """Of the optimizer, which hands over what a GPU would be given."""
-    if machine == "cpu":
-        monkeypatch.setattr(step, "cpu_small", gpu_small)
-        monkeypatch.setattr(gpu_small, "takes", lambda *update: True)
-    arrays, grads = stream(dtype, 6, subnormal=True)
-    params = {n: torch.nn.Parameter(from_numpy(x).to(machine)) for n, x in arrays.items()}
-    settings = {"lr": LR, "weight_decay": 0.1, **options}
-    config, optimizer = LionConfig(**settings), Lion(params.items(), **settings)
-    state = reference.init(arrays, config)
-    for k, g in enumerate(grads):
-        for n, p in params.items():
-            p.grad = None if g[n] is None else from_numpy(g[n]).to(machine)
-        with np.errstate(all="ignore"):
-            optimizer.step()
-            arrays, state = reference.step(arrays, g, state, config)
-        slots = {"exp_avg": state.momentum, "exp_avg_scale": state.momentum_scale}
-        for n, p in params.items():
-            check_same(array(p.detach()), arrays[n])
-            for slot, kept in (slots | {"correction": state.correction}).items():
-                if n in kept:
-                    check_same(array(optimizer.state[p][slot]), kept[n])
-        assert len(launches) == k + 1
-
-
 def test_nothing_beyond_the_tensors_is_written(machine):
     """Scales as well end in the middle of what one program takes."""
     for size in (1, 129, 2049):
@@ -306,25 +264,6 @@ def test_whole_and_aligned_blocks_are_not_masked(machine, monkeypatch, offset):
     monkeypatch.setattr(gpu_small_kernel, "_update_small", seen)
     check(updates(machine, 14, BOTH, sizes=(5000,), offset=offset))
     assert masked == ([True] * 3 if offset else [False, False, True])
-
-
-def test_a_step_leaves_small_state_on_a_gpu_to_it(monkeypatch):
-    """On a device that has no memory: what is asked, and what is given to be updated."""
-    asked, made = [], []
-    monkeypatch.setattr(gpu_small, "takes", lambda *update: asked.append(update) or True)
-    monkeypatch.setattr(gpu_small, "lion_updates_", lambda *args, **options: made.append(args[0]))
-    p = torch.nn.Parameter(torch.empty(130, dtype=BF16, device="meta"))
-    optimizer = Lion([p], momentum_dtype="int8", correction_bits=8)
-    for count in range(2):
-        p.grad = torch.empty_like(p)
-        optimizer.step()
-        state = optimizer.state[p]
-        due = p, p.grad, state["exp_avg"], state["exp_avg_scale"], state["correction"], count
-        assert all(a is b for a, b in zip(asked[count][:5], due[:5], strict=True))
-        assert asked[count][5] == count
-        assert len(made[count]) == 1
-        assert made[count][0] == asked[count][:6]
-    assert set(step._HELD) >= {gpu_small}
 
 
 def test_what_is_taken():
