@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 _KERNELS = {
     "triton": ["gpu_kernel.py", "gpu_small_kernel.py"],
-    "numba": ["cpu_kernel.py", "cpu_small_kernel.py"],
+    "numba": ["cpu_kernel.py", "cpu_numbers.py", "cpu_small_kernel.py", "cpu_sums_kernel.py"],
 }
 
 collect_ignore = [

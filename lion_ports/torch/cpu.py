@@ -3,14 +3,10 @@
 The same bits as ``update.py``, which is the definition; five times less memory is moved.
 """
 
-import warnings
 from array import array
 from collections import defaultdict
 from collections.abc import Sequence
-from functools import cache, partial
-from importlib.util import find_spec
-from itertools import accumulate
-from types import ModuleType
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,17 +16,18 @@ from torch import Tensor
 
 from lion_ports.config import Rule, Scalars
 from lion_ports.torch.arithmetic import compute_dtype
-from lion_ports.torch.jobs import PLAIN, Update, alike
+from lion_ports.torch.cpu_sums import count_agreeing
+from lion_ports.torch.cpu_table import (
+    KINDS,
+    LIKE,
+    addresses,
+    has_kernel,
+    in_plain_memory,
+    kernel,
+    starts_of,
+)
+from lion_ports.torch.jobs import Settings, Update, alike
 from lion_ports.torch.threads import in_blocks
-
-# The NumPy dtypes that a kernel knows these by; those of 16 bits stand for their bits.
-KINDS: dict[torch.dtype, type[np.generic]] = {
-    torch.float32: np.float32,
-    torch.float64: np.float64,
-    torch.bfloat16: np.uint16,
-    torch.float16: np.int16,
-}
-_LIKE = {dtype: np.empty(0, kind) for dtype, kind in KINDS.items()}
 
 
 def takes(x: Tensor, g: Tensor, m: Tensor, rule: Rule) -> bool:
@@ -44,16 +41,6 @@ def takes(x: Tensor, g: Tensor, m: Tensor, rule: Rule) -> bool:
         if t.dtype not in KINDS or not in_plain_memory(t):
             return False
     return rule.nonlinearity in ("sign", "clip") and alike(x, g, m) and has_kernel()
-
-
-def in_plain_memory(t: Tensor) -> bool:
-    """Whether the numbers of a tensor are what is in its memory, on the CPU."""
-    return t.is_cpu and type(t) in PLAIN and not t.is_neg()
-
-
-def has_kernel() -> bool:
-    """Whether Numba is there."""
-    return _kernel() is not None
 
 
 def lion_updates_(
@@ -72,69 +59,62 @@ def lion_updates_(
         batches[update.x.dtype, update.g.dtype, update.m.dtype].append(update)
     for batch in batches.values():
         xs, gs, ms = zip(*batch, strict=True)
-        lion_columns_(xs, gs, ms, scalars, rule, maximize=maximize)
+        lion_columns_(xs, gs, ms, Settings(scalars, rule, maximize))
 
 
 def lion_columns_(
     xs: Sequence[Tensor],
     gs: Sequence[Tensor],
     ms: Sequence[Tensor],
-    scalars: Scalars,
-    rule: Rule,
+    settings: Settings,
     *,
-    maximize: bool = False,
+    factors: NDArray[Any] | None = None,
+    averages: Sequence[Tensor] | None = None,
 ) -> None:
-    """:func:`lion_updates_` of parameters, gradients and momenta, each of one dtype."""
-    kernel: Any = _kernel()
-    dtype, n = xs[0].dtype, len(xs)
-    kinds = _LIKE[dtype], _LIKE[gs[0].dtype], _LIKE[ms[0].dtype]
-    compute = KINDS[compute_dtype(dtype)]
-    options = options_of(compute, scalars, rule, maximize)
-    starts = np.fromiter(accumulate(map(Tensor.numel, xs), initial=0), np.int64, n + 1)
-    table, elements = (_addresses(xs), _addresses(gs), _addresses(ms), starts), int(starts[-1])
+    """:func:`lion_updates_` with what is done before to gradients, and after it to averages.
+
+    Args:
+        xs: parameters, all of one dtype; and so each of the following.
+        gs: gradients as they are given, or their sums (L-024 to L-027).
+        ms: momenta.
+        settings: what they share; ``unscale`` is a number, or a tensor of the CPU.
+        factors: what each gradient is multiplied by at last (L-027), in the compute dtype.
+        averages: contiguous, in the compute dtype (L-029).
+    """
+    update_: Any = kernel()
+    dtype, rule = compute_dtype(xs[0].dtype), settings.rule
+    compute = KINDS[dtype]
+    kinds = LIKE[xs[0].dtype], LIKE[gs[0].dtype], LIKE[ms[0].dtype], LIKE[dtype]
+    options = options_of(compute, settings)
+    es = None if averages is None else addresses(averages)
+    starts = starts_of(xs)
+    table = addresses(xs), addresses(gs), addresses(ms), es, starts
     scales = None
     if rule.cautious:
-        parts: list[NDArray[np.int64]] = []
-
-        def count(first: int, last: int) -> None:
-            counts = np.zeros(n, np.int64)
-            kernel.count_agreeing(table, kinds, options, counts, first, last)
-            parts.append(counts)
-
-        in_blocks(count, elements)
-        agreeing = sum(parts) + np.int64(1)
+        agreeing = count_agreeing(table, kinds, options, factors) + np.int64(1)
         scales = np.minimum(
             np.diff(starts).astype(compute) / agreeing.astype(compute), compute(rule.cautious_cap)
         )
-    in_blocks(partial(kernel.update_, table, kinds, options, scales), elements)
+    work = partial(update_.update_, table, kinds, options, scales, factors)
+    in_blocks(work, int(starts[-1]))
 
 
-def _addresses(tensors: Sequence[Tensor]) -> NDArray[np.int64]:
-    return np.fromiter(map(Tensor.data_ptr, tensors), np.int64, len(tensors))
-
-
-def options_of(compute: Any, scalars: Scalars, rule: Rule, maximize: bool) -> tuple[Any, ...]:
-    """Scalars, rounded once to the compute dtype (L-006), and options, as a kernel takes them."""
+def options_of(compute: Any, settings: Settings) -> tuple[Any, ...]:
+    """Settings as a kernel takes them, numbers rounded once to the compute dtype (L-006)."""
+    scalars, rule, maximize, unscale, clipvalue, _, decay, overwrite, _ = settings
     lr, b1, b2, wd = map(float, scalars[:4])
     toward = -1.0 if maximize else 1.0
-    given = lr, b1, toward * (1 - b1), b2, toward * (1 - b2), wd, toward, rule.steepness
+    of_update = [lr, b1, toward * (1 - b1), b2, toward * (1 - b2), wd, toward]
+    of_options = [rule.steepness, *(float(n or 0) for n in (unscale, clipvalue, decay))]
     # C rounds to nearest, and makes what is too large infinite, without a word.
-    *numbers, steepness = np.array(array(np.dtype(compute).char, given))
+    numbers = np.array(array(np.dtype(compute).char, [*of_update, *of_options, 1 - of_options[-1]]))
     if scalars.lr_peak is not None:
         with np.errstate(all="ignore"):
             numbers[5] = numbers[5] / compute(float(scalars.lr_peak))
-    clips = None if rule.nonlinearity == "sign" else steepness
-    return (*numbers, clips, rule.cautious_decay or None)
-
-
-@cache
-def _kernel() -> ModuleType | None:
-    """The compiled functions; None where Numba is not installed. Imported when first needed."""
-    if find_spec("numba") is None:
-        return None
-    try:
-        from lion_ports.torch import cpu_kernel
-    except (ImportError, OSError, SystemError) as error:  # a library is missing, or made for others
-        warnings.warn(f"Lion is slower without numba, which is broken: {error}", stacklevel=2)
-        return None
-    return cpu_kernel
+    *shared, steepness, factor, bound, kept, rest = numbers
+    return (
+        tuple(shared),
+        (None if rule.nonlinearity == "sign" else steepness, rule.cautious_decay or None),
+        (None if unscale is None else factor, None if clipvalue is None else bound),
+        None if decay is None else (kept, rest, overwrite or None),
+    )

@@ -2,8 +2,7 @@
 
 Kernels get tensors as tables of addresses and sizes, and a range of elements to work on, counted
 through all tensors of the table: work is dealt out by elements, however many tensors there are.
-``cpu_small_kernel.py`` has parts of this compiled in, and Numba does not look whether this file is
-newer than what it kept of that one: after a change here, touch it there as well.
+What is None is left out of the code that is compiled for it.
 Nothing is fused or reassociated (L-007): Numba lets LLVM do neither unless ``fastmath`` is on.
 """
 
@@ -11,141 +10,24 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import numba
 import numpy as np
-from llvmlite import ir
 from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic, overload
+from numba.extending import overload
 
-njit: Any = numba.njit
-carray: Any = numba.carray  # type: ignore[attr-defined]
+from lion_ports.torch.cpu_numbers import at, compiled, narrow, prefetch, strides, tensor, widen
 
-# Floats of 16 bits come as integers of 16 bits, whose sign tells which floats they are.
-BFLOAT16, FLOAT16 = np.uint16, np.int16
-
-_U32, _F32 = np.uint32, np.float32
-
-# Bytes of a parameter that are updated in one go, after those so far ahead of them were asked for.
-_PIECE, _AHEAD, _LINE = 512, 2048, 64
+inlined = partial(compiled, inlined=True)  # a loop with a call in it is not vectorized
 
 
-def _compiled(function: Any, *, inlined: bool = False) -> Any:
-    """Compiled at the first call for each mixture of dtypes, and kept for the next process."""
-    options = {"nogil": True, "error_model": "numpy", "forceinline": inlined}
-    try:
-        return njit(cache=True, **options)(function)
-    except RuntimeError:  # there is no folder to keep it in that can be written to
-        return njit(**options)(function)
+def times(value: Any, factor: Any) -> Any:
+    """A number times a factor, if there is one (L-024, L-025, L-027)."""
 
 
-@intrinsic
-def _pointer_to(typing: Any, address: Any, like: Any) -> Any:
-    """An address as a pointer to elements of the dtype of the array ``like``."""
-    pointer: Any = types.CPointer(like.dtype)
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], context.get_value_type(pointer))
-
-    return pointer(types.int64, like), generate
+def _within(value: Any, bound: Any) -> Any:
+    """A number between ``-bound`` and ``bound``, if there is one; NaN stays (L-026)."""
 
 
-@intrinsic
-def _prefetch_of(typing: Any, array: Any, i: Any) -> Any:
-    """Have the memory of element ``i`` brought into the cache; there need not be any."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        integer, byte = ir.IntType(32), ir.IntType(8).as_pointer()
-        takes = ir.FunctionType(ir.VoidType(), [byte, integer, integer, integer])
-        prefetch = cgutils.get_or_insert_function(builder.module, takes, "llvm.prefetch.p0")
-        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
-        line = builder.bitcast(builder.gep(data, [arguments[1]]), byte)
-        builder.call(prefetch, [line, integer(0), integer(3), integer(1)])  # data, to read soon
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp), generate
-
-
-_pointer: Any = _pointer_to  # Numba gives these the first argument
-_prefetch: Any = _prefetch_of
-
-
-def _widen(value: Any, like: Any) -> Any:
-    """A stored number in the compute dtype, which is that of ``like`` (L-005)."""
-
-
-def _narrow(value: Any, like: Any) -> Any:
-    """A number of the compute dtype rounded once to the dtype of the array ``like`` (L-008)."""
-
-
-def _to_odd(value: Any) -> Any:
-    """The float32 that rounds to 16 bits as ``value`` does: itself, or the odd one beside it."""
-
-
-@overload(_widen)
-def _widen_of(value: Any, like: Any) -> Callable[..., Any]:
-    def of_bfloat16(value: Any, like: Any) -> Any:
-        return type(like)(_U32(_U32(value) << _U32(16)).view(_F32))
-
-    def of_float16(value: Any, like: Any) -> Any:
-        size = _U32(_U32(value) & _U32(0x7FFF))
-        small = _F32(_F32(np.int32(size)) * _F32(2.0**-24)).view(_U32)  # if subnormal
-        normal = _U32(_U32(size << _U32(13)) + _U32(112 << 23))
-        special = _U32(_U32(size << _U32(13)) | _U32(0x7F800000))  # infinity or NaN
-        wide = small if size < _U32(0x0400) else (normal if size < _U32(0x7C00) else special)
-        sign = _U32(_U32(_U32(value) & _U32(0x8000)) << _U32(16))
-        return type(like)(_U32(wide | sign).view(_F32))
-
-    def of_float(value: Any, like: Any) -> Any:
-        return type(like)(value)
-
-    return {types.uint16: of_bfloat16, types.int16: of_float16}.get(value, of_float)
-
-
-@overload(_narrow)
-def _narrow_to(value: Any, like: Any) -> Callable[..., Any]:
-    def to_bfloat16(value: Any, like: Any) -> Any:
-        bits = _F32(_to_odd(value)).view(_U32)
-        odd = _U32(_U32(bits >> _U32(16)) & _U32(1))
-        rounded = _U32(_U32(bits + _U32(0x7FFF)) + odd)
-        return BFLOAT16(_U32(rounded >> _U32(16)) if value == value else _U32(0x7FC0))
-
-    def to_float16(value: Any, like: Any) -> Any:
-        bits = _F32(_to_odd(value)).view(_U32)
-        size = _U32(bits & _U32(0x7FFFFFFF))
-        # Subnormal: a sum with 0.5 rounds to multiples of 2**-24.
-        small = _U32(_F32(_U32(size).view(_F32) + _F32(0.5)).view(_U32) - _U32(126 << 23))
-        odd = _U32(_U32(size >> _U32(13)) & _U32(1))
-        normal = _U32(_U32(size + _U32(0xFFF - (112 << 23) + (1 << 32))) + odd)
-        half = small if size < _U32(113 << 23) else _U32(normal >> _U32(13))
-        half = half if half < _U32(0x7C00) else _U32(0x7C00)
-        half = half if value == value else _U32(0x7E00)
-        sign = _U32(_U32(bits >> _U32(16)) & _U32(0x8000))
-        return FLOAT16(_U32(half | sign))
-
-    def to_float(value: Any, like: Any) -> Any:
-        return value
-
-    return {types.uint16: to_bfloat16, types.int16: to_float16}.get(like.dtype, to_float)
-
-
-@overload(_to_odd)
-def _to_odd_of(value: Any) -> Callable[..., Any]:
-    def of_float64(value: Any) -> Any:
-        near = _F32(value)
-        bits = near.view(_U32)
-        grows = abs(value) > abs(near)
-        shrinks = abs(value) < abs(near) and abs(value) < np.inf
-        even = (bits & _U32(1)) == 0
-        return _U32(bits + (grows and even) - (shrinks and even)).view(_F32)
-
-    def of_float32(value: Any) -> Any:
-        return value
-
-    return of_float64 if value == types.float64 else of_float32
-
-
-def _direction(c: Any, steepness: Any) -> Any:
+def direction(c: Any, steepness: Any) -> Any:
     """The sign of ``c`` (L-010); with a steepness, ``c`` times it in [-1, 1] (L-028)."""
 
 
@@ -157,7 +39,33 @@ def _may_decay(u: Any, x: Any, cautious_decay: Any) -> Any:
     """Whether an element may decay; if it is to be cautious, the direction has to agree (L-023)."""
 
 
-@overload(_direction)
+def _follow(e: Any, x: Any, i: Any, average: Any) -> None:
+    """Let an average follow the new parameter, if there is one, and maybe replace it (L-029)."""
+
+
+@overload(times)
+def _times_of(value: Any, factor: Any) -> Callable[..., Any]:
+    def given(value: Any, factor: Any) -> Any:
+        return value
+
+    def product(value: Any, factor: Any) -> Any:
+        return value * factor
+
+    return given if factor == types.none else product
+
+
+@overload(_within)
+def _within_of(value: Any, bound: Any) -> Callable[..., Any]:
+    def given(value: Any, bound: Any) -> Any:
+        return value
+
+    def bounded(value: Any, bound: Any) -> Any:
+        return bound if value > bound else (-bound if value < -bound else value)
+
+    return given if bound == types.none else bounded
+
+
+@overload(direction)
 def _direction_by(c: Any, steepness: Any) -> Callable[..., Any]:
     def sign(c: Any, steepness: Any) -> Any:
         zero, one = type(c)(0), type(c)(1)
@@ -165,8 +73,7 @@ def _direction_by(c: Any, steepness: Any) -> Callable[..., Any]:
         return one if c > zero else (-one if c < zero else c - c)
 
     def clipped(c: Any, steepness: Any) -> Any:
-        v, one = c * steepness, type(c)(1)
-        return one if v > one else (-one if v < -one else v)
+        return _within(c * steepness, type(c)(1))
 
     return sign if steepness == types.none else clipped
 
@@ -196,115 +103,97 @@ def _may_decay_by(u: Any, x: Any, cautious_decay: Any) -> Callable[..., Any]:
     return always if cautious_decay == types.none else same_way
 
 
-def _strides(array: Any) -> Any:
-    """Piece, what is ahead, and line, in elements: constants, or no piece would be vectorized."""
+@overload(_follow)
+def _follow_of(e: Any, x: Any, i: Any, average: Any) -> Callable[..., Any]:
+    def nothing(e: Any, x: Any, i: Any, average: Any) -> None:
+        pass
+
+    def follow(e: Any, x: Any, i: Any, average: Any) -> None:
+        kept, rest, overwrites = average
+        e[i] = e[i] * kept + widen(x[i], kept) * rest
+        if overwrites is not None:
+            x[i] = narrow(e[i], x)
+
+    return nothing if e == types.none else follow
 
 
-@overload(_strides)
-def _strides_of(array: Any) -> Callable[..., Any]:
-    strides = tuple(8 * size // array.dtype.bitwidth for size in (_PIECE, _AHEAD, _LINE))
-
-    def constants(array: Any) -> Any:
-        return strides
-
-    return constants
+@inlined
+def effective(g: Any, gradients: Any, factor: Any) -> Any:
+    """The gradient that an update is made with, but for its sign (L-024 to L-027)."""
+    unscale, bound = gradients
+    return times(_within(times(g, unscale), bound), factor)
 
 
-@partial(_compiled, inlined=True)  # a loop with a call in it is not vectorized
-def _update_element(x: Any, g: Any, m: Any, i: Any, scale: Any, options: Any) -> None:
+@inlined
+def _update_element(x: Any, g: Any, m: Any, e: Any, i: Any, own: Any, options: Any) -> None:
     """L-001 on element ``i`` of arrays."""
-    lr, b1, one_b1, b2, one_b2, wd, toward, steepness, cautious_decay = options
-    x_, g_, m_ = _widen(x[i], lr), _widen(g[i], lr), _widen(m[i], lr)
-    u = _direction(b1 * m_ + one_b1 * g_, steepness)
+    (lr, b1, one_b1, b2, one_b2, wd, toward), rule, gradients, average = options
+    steepness, cautious_decay = rule
+    scale, factor = own
+    x_, m_ = widen(x[i], lr), widen(m[i], lr)
+    g_ = effective(widen(g[i], lr), gradients, factor)
+    u = direction(b1 * m_ + one_b1 * g_, steepness)
     u = _agreeing(u, toward * g_, scale)
     decays = wd != type(lr)(0) and _may_decay(u, x_, cautious_decay)  # L-009
     u = u + wd * x_ if decays else u
-    x[i] = _narrow(x_ - lr * u, x)
-    m[i] = _narrow(b2 * m_ + one_b2 * g_, m)
+    x[i] = narrow(x_ - lr * u, x)
+    m[i] = narrow(b2 * m_ + one_b2 * g_, m)
+    _follow(e, x, i, average)
 
 
-@_compiled
-def _update_short(x: Any, g: Any, m: Any, scale: Any, options: Any) -> None:
+@compiled
+def update_short(x: Any, g: Any, m: Any, e: Any, own: Any, options: Any) -> None:
     """L-001 on arrays of one length: a function, so that it begins at 0 and is vectorized."""
     for i in range(x.size):
-        _update_element(x, g, m, i, scale, options)
+        _update_element(x, g, m, e, i, own, options)
 
 
-@_compiled
-def _update_slice(x: Any, g: Any, m: Any, scale: Any, options: Any) -> None:
+@compiled
+def _update_slice(x: Any, g: Any, m: Any, e: Any, own: Any, options: Any) -> None:
     """L-001 on arrays of one length.
 
-    The processor looks ahead by itself, but to the end of a page, and there are three arrays.
+    The processor looks ahead by itself, but to the end of a page, and there are several arrays.
     """
-    piece, ahead, line = _strides(x)
+    piece, ahead, line = strides(x)
     whole = x.size - x.size % piece
     for start in range(0, whole, piece):
         for i in range(start + ahead, start + ahead + piece, line):
-            _prefetch(x, i)
-            _prefetch(g, i)
-            _prefetch(m, i)
+            prefetch(x, i)
+            prefetch(g, i)
+            prefetch(m, i)
+            prefetch(e, i)
         for i in range(start, start + piece):
-            _update_element(x, g, m, i, scale, options)
-    _update_short(x[whole:], g[whole:], m[whole:], scale, options)
+            _update_element(x, g, m, e, i, own, options)
+    update_short(x[whole:], g[whole:], m[whole:], at(e, slice(whole, None)), own, options)
 
 
-@_compiled
-def _agreeing_in_slice(g: Any, m: Any, options: Any) -> int:
-    """Elements whose direction and gradient are both positive or both negative (L-022)."""
-    lr, b1, one_b1, _, _, _, toward, steepness, _ = options
-    zero, count = type(lr)(0), 0
-    for i in range(g.size):
-        g_, m_ = _widen(g[i], lr), _widen(m[i], lr)
-        u = _direction(b1 * m_ + one_b1 * g_, steepness)
-        g_ = toward * g_
-        count += (u > zero and g_ > zero) or (u < zero and g_ < zero)
-    return count
-
-
-@_compiled
-def update_(table: Any, kinds: Any, options: Any, scales: Any, first: int, last: int) -> None:
+@compiled
+def update_(
+    table: Any, kinds: Any, options: Any, scales: Any, factors: Any, first: int, last: int
+) -> None:
     """Update the elements from ``first`` to ``last``, in place.
 
-    What None stands for is left out of the code that is compiled for it.
-
     Args:
-        table: addresses of parameters, gradients and momenta, and the number of elements before
-            each of them and in all; four arrays of int64.
-        kinds: three arrays of their dtypes.
-        options: lr, beta1, 1 - beta1, beta2, 1 - beta2 and wd in the compute dtype, with the sign
-            of the gradient in 1 - beta (L-018); that sign; steepness and cautious decay, or None.
+        table: addresses of parameters, gradients, momenta and averages (or None), and the number of
+            elements before each of them and in all; arrays of int64.
+        kinds: four arrays of their dtypes; averages have the compute dtype.
+        options: four tuples, of numbers in the compute dtype: lr, beta1, 1 - beta1, beta2,
+            1 - beta2 and wd, with the sign of the gradient in 1 - beta (L-018), and that sign;
+            steepness and cautious decay, or None; what gradients are multiplied by, and then
+            bounded by (L-024 to L-026), or None; the decay of averages, 1 less that, and whether
+            they replace the parameters (L-029), or None.
         scales: by tensor, what a cautious direction is multiplied by, or None.
+        factors: by tensor, what a gradient is multiplied by after its bound (L-027), or None.
         first: the first element, counted through all tensors.
         last: the element after the last.
     """
-    xs, gs, ms, starts = table
-    x_kind, g_kind, m_kind = kinds
+    xs, gs, ms, es, starts = table
+    x_kind, g_kind, m_kind, e_kind = kinds
     t = np.searchsorted(starts, first, side="right") - 1
     while first < last:
         n, done = min(last, starts[t + 1]) - first, first - starts[t]
-        x = carray(_pointer(xs[t] + done * x_kind.itemsize, x_kind), n)
-        g = carray(_pointer(gs[t] + done * g_kind.itemsize, g_kind), n)
-        m = carray(_pointer(ms[t] + done * m_kind.itemsize, m_kind), n)
-        if scales is None:
-            _update_slice(x, g, m, None, options)
-        else:
-            _update_slice(x, g, m, scales[t], options)
-        first += n
-        t += 1
-
-
-@_compiled
-def count_agreeing(
-    table: Any, kinds: Any, options: Any, counts: Any, first: int, last: int
-) -> None:
-    """Add to ``counts``, by tensor, what agrees from ``first`` to ``last`` (L-022)."""
-    _, gs, ms, starts = table
-    _, g_kind, m_kind = kinds
-    t = np.searchsorted(starts, first, side="right") - 1
-    while first < last:
-        n, done = min(last, starts[t + 1]) - first, first - starts[t]
-        g = carray(_pointer(gs[t] + done * g_kind.itemsize, g_kind), n)
-        m = carray(_pointer(ms[t] + done * m_kind.itemsize, m_kind), n)
-        counts[t] += _agreeing_in_slice(g, m, options)
+        x, g = tensor(xs, t, done, n, x_kind), tensor(gs, t, done, n, g_kind)
+        m, e = tensor(ms, t, done, n, m_kind), tensor(es, t, done, n, e_kind)
+        _update_slice(x, g, m, e, (at(scales, t), at(factors, t)), options)
         first += n
         t += 1

@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lion_ports.config import Rule, Scalars
 from lion_ports.torch.arithmetic import compute_dtype
-from lion_ports.torch.cpu import KINDS, has_kernel, in_plain_memory, options_of
-from lion_ports.torch.jobs import SmallUpdate
-from lion_ports.torch.storage import scale_count
+from lion_ports.torch.cpu import options_of
+from lion_ports.torch.cpu_table import KINDS, addresses, has_kernel, in_plain_memory
+from lion_ports.torch.jobs import Settings, SmallUpdate
+from lion_ports.torch.storage import BLOCK
 from lion_ports.torch.threads import in_blocks
 
 # What a kernel knows the others by: codes and corrections, and bytes for none.
@@ -71,24 +73,40 @@ def lion_updates_(
         x, g, m, _, correction, count = update
         dtypes = (x.dtype, g.dtype, m.dtype, None if correction is None else correction.dtype)
         batches[*dtypes, count].append(update)
-    for (x_dtype, g_dtype, m_dtype, c_dtype, count), batch in batches.items():
-        compute = compute_dtype(x_dtype)
-        all_dtypes = (x_dtype, g_dtype, m_dtype, torch.bfloat16, c_dtype, compute)
-        kinds = tuple(np.empty(0, _ALL_KINDS[dtype]) for dtype in all_dtypes)
-        options = options_of(KINDS[compute], scalars, rule, maximize)
-        _update_batch(batch, kinds, options, np.uint32(count * 0x85EBCA77 & 0xFFFFFFFF))
+    for (*_, count), batch in batches.items():
+        xs, gs, ms, *beside, _ = zip(*batch, strict=True)
+        scales, corrections = (None if column[0] is None else column for column in beside)
+        settings = Settings(scalars, rule, maximize, before=count)
+        lion_columns_(xs, gs, ms, scales, corrections, settings)
 
 
-def _update_batch(batch: list[SmallUpdate], kinds: Any, options: Any, offset: Any) -> None:
+def lion_columns_(
+    xs: Sequence[Tensor],
+    gs: Sequence[Tensor],
+    ms: Sequence[Tensor],
+    scales: Sequence[Tensor] | None,
+    corrections: Sequence[Tensor] | None,
+    settings: Settings,
+    *,
+    factors: NDArray[Any] | None = None,
+) -> None:
+    """:func:`lion_updates_` of columns that have one dtype each.
+
+    What is done before to gradients is as in :func:`lion_ports.torch.cpu.lion_columns_`.
+    """
     from lion_ports.torch import cpu_small_kernel
 
-    columns = list(zip(*batch, strict=True))[:5]
-    addresses = [
-        np.array([0 if t is None else t.data_ptr() for t in column], np.int64) for column in columns
-    ]
-    sizes = np.array([update.x.numel() for update in batch], np.int64)
-    starts = np.zeros(len(batch) + 1, np.int64)
-    np.cumsum([scale_count(int(size)) for size in sizes], out=starts[1:])
-    table = (*addresses, sizes, starts)
-    work = partial(cpu_small_kernel.update_small_, table, kinds, options, offset)
+    dtype = compute_dtype(xs[0].dtype)
+    c_dtype = None if corrections is None else corrections[0].dtype
+    all_dtypes = (xs[0].dtype, gs[0].dtype, ms[0].dtype, torch.bfloat16, c_dtype, dtype)
+    kinds = tuple(np.empty(0, _ALL_KINDS[dtype]) for dtype in all_dtypes)
+    none = np.zeros(len(xs), np.int64)
+    columns = (none if column is None else addresses(column) for column in (scales, corrections))
+    sizes = np.fromiter(map(Tensor.numel, xs), np.int64, len(xs))
+    starts = np.zeros(len(xs) + 1, np.int64)
+    np.cumsum(-(-sizes // BLOCK), out=starts[1:])
+    table = (addresses(xs), addresses(gs), addresses(ms), *columns, sizes, starts)
+    options = options_of(KINDS[dtype], settings)
+    offset = np.uint32(int(settings.before) * 0x85EBCA77 & 0xFFFFFFFF)
+    work = partial(cpu_small_kernel.update_small_, table, kinds, options, factors, offset)
     in_blocks(work, int(starts[-1]), grain=1 << 11)

@@ -11,14 +11,8 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from lion_ports.torch.cpu_kernel import (
-    _compiled,
-    _narrow,
-    _pointer,
-    _update_short,
-    _widen,
-    carray,
-)
+from lion_ports.torch.cpu_kernel import update_short
+from lion_ports.torch.cpu_numbers import at, compiled, narrow, tensor, widen
 
 _BLOCK = 128
 _I32, _U32, _F32 = np.int32, np.uint32, np.float32
@@ -27,7 +21,7 @@ _STEP, _OCTAVES = _U32(1 << 20), _I32(15 << 23)
 _LEAST_SCALE, _LARGEST_SCALE = _U32((127 - 111) << 23), _U32((127 + 127) << 23)
 
 
-@_compiled
+@compiled
 def _dither(place: Any, offset: Any) -> Any:
     h = _U32(_U32(_U32(place) * _U32(0x9E3779B1)) + offset)
     h = _U32(_U32(h ^ _U32(h >> _U32(15))) * _U32(0x2C1B3C6D))
@@ -53,7 +47,7 @@ def _load_momentum_of(m: Any, s: Any, values: Any, like: Any) -> Callable[..., A
 
     def floats(m: Any, s: Any, values: Any, like: Any) -> None:
         for i in range(m.size):
-            values[i] = _widen(m[i], like)
+            values[i] = widen(m[i], like)
 
     return codes if m.dtype == types.int8 else floats
 
@@ -86,7 +80,7 @@ def _store_momentum_of(m: Any, s: Any, values: Any, start: Any, offset: Any) -> 
 
     def floats(m: Any, s: Any, values: Any, start: Any, offset: Any) -> None:
         for i in range(m.size):
-            m[i] = _narrow(values[i], m)
+            m[i] = narrow(values[i], m)
 
     return codes if m.dtype == types.int8 else floats
 
@@ -109,7 +103,7 @@ def _load_parameter_of(x: Any, c: Any, values: Any, like: Any) -> Callable[..., 
 
     def floats(x: Any, c: Any, values: Any, like: Any) -> None:
         for i in range(x.size):
-            values[i] = _widen(x[i], like)
+            values[i] = widen(x[i], like)
 
     return floats if c.dtype == types.uint8 else joined
 
@@ -139,13 +133,15 @@ def _store_parameter_of(x: Any, c: Any, values: Any, start: Any, offset: Any) ->
 
     def floats(x: Any, c: Any, values: Any, start: Any, offset: Any) -> None:
         for i in range(x.size):
-            x[i] = _narrow(values[i], x)
+            x[i] = narrow(values[i], x)
 
     return floats if c.dtype == types.uint8 else split
 
 
-@_compiled
-def update_small_(table: Any, kinds: Any, options: Any, offset: Any, first: int, last: int) -> None:
+@compiled
+def update_small_(
+    table: Any, kinds: Any, options: Any, factors: Any, offset: Any, first: int, last: int
+) -> None:
     """Update the blocks from ``first`` to ``last``, in place.
 
     Args:
@@ -153,14 +149,15 @@ def update_small_(table: Any, kinds: Any, options: Any, offset: Any, first: int,
             number of blocks before each of them and in all; seven arrays of int64.
         kinds: arrays of the dtypes of parameters, gradients, momenta, scales, corrections and
             computation. Corrections that are not there have bytes, and no address.
-        options: as for :func:`lion_ports.torch.cpu_kernel.update_`.
+        options: as for :func:`lion_ports.torch.cpu_kernel.update_`, but for averages.
+        factors: as there.
         offset: what the count of updates adds to a dither, a uint32.
         first: the first block, counted through all tensors.
         last: the block after the last.
     """
     xs, gs, ms, ss, cs, sizes, starts = table
     x_kind, g_kind, m_kind, s_kind, c_kind, compute = kinds
-    lr = options[0]
+    lr = options[0][0]
     whole, wide = np.empty(_BLOCK, compute.dtype), np.empty(_BLOCK, compute.dtype)
     t = np.searchsorted(starts, first, side="right") - 1
     for block in range(first, last):
@@ -168,14 +165,12 @@ def update_small_(table: Any, kinds: Any, options: Any, offset: Any, first: int,
             t += 1
         start = (block - starts[t]) * _BLOCK
         n = min(_BLOCK, sizes[t] - start)
-        x = carray(_pointer(xs[t] + start * x_kind.itemsize, x_kind), n)
-        g = carray(_pointer(gs[t] + start * g_kind.itemsize, g_kind), n)
-        m = carray(_pointer(ms[t] + start * m_kind.itemsize, m_kind), n)
-        s = carray(_pointer(ss[t] + (block - starts[t]) * s_kind.itemsize, s_kind), 1)
-        c = carray(_pointer(cs[t] + start * c_kind.itemsize, c_kind), n)
+        x, g = tensor(xs, t, start, n, x_kind), tensor(gs, t, start, n, g_kind)
+        m, c = tensor(ms, t, start, n, m_kind), tensor(cs, t, start, n, c_kind)
+        s = tensor(ss, t, block - starts[t], 1, s_kind)
         x_, m_ = whole[:n], wide[:n]
         _load_parameter(x, c, x_, lr)
         _load_momentum(m, s, m_, lr)
-        _update_short(x_, g, m_, None, options)
+        update_short(x_, g, m_, None, (None, at(factors, t)), options)
         _store_parameter(x, c, x_, start, offset)
         _store_momentum(m, s, m_, start, offset)

@@ -10,7 +10,7 @@ from torch import Tensor
 from lion_ports.errors import ConfigError, DtypeError, StateError
 from lion_ports.torch.arithmetic import as_reals, compute_dtype, scalar, widen
 from lion_ports.torch.jobs import PLAIN, Group, Job, Slots, same_shapes
-from lion_ports.torch.sharding import local, refuse_mixture, total
+from lion_ports.torch.sharding import refuse_mixture, total
 
 _GRADIENT, _LAYOUT = attrgetter("grad"), attrgetter("layout")
 
@@ -74,16 +74,6 @@ def refuse_unfit(p: Tensor, g: Tensor, groups: list[Group]) -> None:
         )
 
 
-def nonfinite(groups: list[Group]) -> list[str]:
-    """Names of the parameters whose gradient is not finite (L-019)."""
-    named = [(name, p) for name, p in named_parameters(groups) if p.grad is not None]
-    if not named:
-        return []
-    counts = [total((~local(p.grad, p).isfinite()).sum(), p) for _, p in named]
-    found = torch.stack([count.to(counts[0].device) for count in counts]).tolist()
-    return [name for (name, _), count in zip(named, found, strict=True) if count]
-
-
 def accumulate_(jobs: list[Job]) -> None:
     """Add the gradients, unscaled, to the sums of their parameters (L-024, L-025)."""
     for job in jobs:
@@ -92,22 +82,15 @@ def accumulate_(jobs: list[Job]) -> None:
 
 
 def effective_gradients(
-    jobs: list[Job], *, steps: int = 1, global_clipnorm: float | None = None
+    jobs: list[Job], *, steps: int = 1, factor: Tensor | None = None
 ) -> Iterator[tuple[Job, Tensor]]:
     """Each job with the gradient that its update is made with, but for its sign (L-018).
 
     Args:
         jobs: all of a step, with their sums up to date.
         steps: micro-steps in a sum.
-        global_clipnorm: bound of the norm of all gradients together (L-027).
+        factor: what brings the norm of all gradients together within its bound (L-027), or None.
     """
-    factor = None
-    if global_clipnorm is not None and jobs:
-        squares = [squared_norm(_mean(job, steps), job.like) for job in jobs]
-        widest = torch.float64 if any(s.dtype == torch.float64 for s in squares) else torch.float32
-        device = squares[0].device
-        together = torch.stack([s.to(device=device, dtype=widest) for s in squares]).sum()
-        factor = clip_factor(together, global_clipnorm)
     for job in jobs:
         settings = job.settings
         if settings.as_given and job.g is not None and job.grad_sum is None and factor is None:
@@ -121,6 +104,26 @@ def effective_gradients(
         elif factor is not None:
             g = g * scalar(factor, g)
         yield job, torch.view_as_complex(g) if job.x.is_complex() else g
+
+
+def squared_norms(jobs: list[Job], steps: int) -> list[Tensor]:
+    """The sum of squares of each gradient, before it is clipped."""
+    return [squared_norm(_mean(job, steps), job.like) for job in jobs]
+
+
+def common_factor(squared: list[Tensor], bound: float) -> Tensor | None:
+    """What brings the norm of all gradients together within a bound (L-027).
+
+    Args:
+        squared: sums of squares of them, on any devices and in any compute dtypes; none: None.
+        bound: of the norm.
+    """
+    if not squared:
+        return None
+    widest = torch.float64 if any(s.dtype == torch.float64 for s in squared) else torch.float32
+    device = squared[0].device
+    together = torch.stack([s.to(device=device, dtype=widest) for s in squared]).sum()
+    return clip_factor(together, bound)
 
 
 def unscaled(g: Tensor, inverse: float | Tensor) -> Tensor:

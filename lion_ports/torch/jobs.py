@@ -7,11 +7,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from lion_ports.config import LionConfig, Rule, Scalars
-from lion_ports.errors import StateError
-from lion_ports.torch.arithmetic import compute_dtype
-from lion_ports.torch.sharding import is_dtensor, local, refuse_sharded
-from lion_ports.torch.storage import CORRECTIONS, zero_scales
+from lion_ports.config import Rule, Scalars
+from lion_ports.torch.sharding import is_dtensor, local
 
 Group = dict[str, Any]
 Slots = dict[str, Any]
@@ -31,22 +28,17 @@ class Settings(NamedTuple):
     scalars: Scalars
     rule: Rule
     maximize: bool
-    unscale: float | Tensor | None
-    clipvalue: float | None
-    clipnorm: float | None
-    ema_decay: float | None
-    overwrite: bool
-    before: int | Tensor
+    unscale: float | Tensor | None = None
+    clipvalue: float | None = None
+    clipnorm: float | None = None
+    ema_decay: float | None = None
+    overwrite: bool = False
+    before: int | Tensor = 0
 
     @property
     def as_given(self) -> bool:
         """Whether no option changes a gradient, but for its sign."""
         return self.unscale is None and self.clipvalue is None and self.clipnorm is None
-
-    @property
-    def plain(self) -> bool:
-        """Whether an update needs no more than parameter, gradient as given, and momentum."""
-        return self.as_given and self.ema_decay is None
 
 
 class Job(NamedTuple):
@@ -158,57 +150,6 @@ def same_shapes(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
     """Whether each has the shape of the one beside it."""
     # One pair after another: of ten thousand shapes that are kept, Python collects its garbage.
     return all(map(eq, map(Tensor.size, tensors), map(Tensor.size, others)))
-
-
-def init_all(
-    params: Sequence[Tensor], slots: Sequence[Slots], group: Group, config: LionConfig
-) -> None:
-    """:func:`init_slots` of many; quick where they need a momentum alone, and have it.
-
-    Raises:
-        StateError: a momentum has another shape than its parameter.
-    """
-    more = group["momentum_dtype"] == "int8" or group["correction_bits"]
-    more = more or group["ema_decay"] is not None or config.gradient_accumulation_steps > 1
-    if more or not all("exp_avg" in kept for kept in slots):
-        for p, kept in zip(params, slots, strict=True):
-            init_slots(p, kept, group, config)
-    momenta = [kept["exp_avg"] for kept in slots]
-    if not same_shapes(params, momenta):
-        p, m = next((p, m) for p, m in zip(params, momenta, strict=True) if p.shape != m.shape)
-        raise StateError(
-            f"a parameter has shape {tuple(p.shape)}, and its momentum {tuple(m.shape)}: it was "
-            "replaced; make a new optimizer, or take the old state out of optimizer.state"
-        )
-
-
-def init_slots(p: Tensor, slots: Slots, group: Group, config: LionConfig) -> None:
-    """Put in what a parameter needs beside it and does not have (L-002, L-016, L-025, L-029).
-
-    Made from the parameter; what is complex stays complex.
-
-    Raises:
-        ConfigError: small state (L-031, L-032) of a DTensor.
-    """
-    refuse_sharded(p, group)
-    if "exp_avg" not in slots:
-        asked = None if p.is_complex() else group["momentum_dtype"]
-        dtype = p.dtype if asked is None else getattr(torch, asked)
-        slots["exp_avg"] = torch.zeros_like(p, dtype=dtype)
-        if dtype == torch.int8:
-            slots["exp_avg_scale"] = zero_scales(p)
-    bits = group["correction_bits"]
-    if bits and p.dtype == torch.bfloat16 and "correction" not in slots:
-        slots["correction"] = torch.zeros_like(p, dtype=CORRECTIONS[bits])
-    if config.gradient_accumulation_steps > 1 and "seen" not in slots:
-        slots["grad_sum"] = torch.zeros_like(p, dtype=_wide(p))
-        slots["seen"] = torch.tensor(0, device="cpu")
-    if group["ema_decay"] is not None and "average" not in slots:
-        slots["average"] = p.detach().to(_wide(p), copy=True)
-
-
-def _wide(p: Tensor) -> torch.dtype:
-    return p.dtype if p.is_complex() else compute_dtype(p.dtype)
 
 
 def _tensor(number: Any) -> Tensor:

@@ -25,17 +25,18 @@ from lion_ports.torch.arithmetic import compute_dtype, refuse_conjugate
 from lion_ports.torch.averages import swapped_in
 from lion_ports.torch.capture import refuse_capture
 from lion_ports.torch.columns import Work
+from lion_ports.torch.finite import nonfinite
 from lion_ports.torch.gradients import (
     accumulate_,
     named_parameters,
-    nonfinite,
     refuse_unfit,
     taking_part,
 )
 from lion_ports.torch.groups import SETTINGS, WIDE, Watch, complete, keep_once, refuse_names
-from lion_ports.torch.jobs import Group, Slots, init_all, settings_of
+from lion_ports.torch.jobs import Group, Slots, settings_of
 from lion_ports.torch.loading import restore_dtypes, to_load
 from lion_ports.torch.sharding import refuse_sharded
+from lion_ports.torch.slots import init_all
 from lion_ports.torch.step import update_
 
 
@@ -180,6 +181,8 @@ class Lion(torch.optim.Optimizer):
         work, complete = self._work_outside_of_graphs() if compiling else self._work()
         steps, bound = self.config.gradient_accumulation_steps, self.config.global_clipnorm
         if steps > 1:
+            for columns in work.together:
+                columns.accumulate_()
             accumulate_(work.jobs)
         if complete:
             update_(work, steps=steps, global_clipnorm=bound)
@@ -239,14 +242,12 @@ class Lion(torch.optim.Optimizer):
         states = [self._states(group, ps) for group, (ps, _) in zip(groups, due, strict=True)]
         for (group, watch), plan in zip(watched, plans, strict=False):
             watch.carry_out(group, plan)
-        alone = as_tensors or self.config.global_clipnorm is not None
         for group, rows, slots in zip(groups, due, states, strict=True):
             settings = settings_of(group, unscale, as_tensors=as_tensors)
-            work.add(*rows, slots, settings, alone=alone)
+            work.add(*rows, slots, settings, alone=as_tensors)
         if not complete:
             counters.advance(groups, "micro")
-            for kept in chain.from_iterable(states):
-                kept["seen"] += 1
+            torch._foreach_add_([kept["seen"] for kept in chain.from_iterable(states)], 1)
         elif None not in plans:
             counters.advance(groups, "count")
         if complete and steps > 1:
@@ -273,9 +274,7 @@ class Lion(torch.optim.Optimizer):
     def _begin_window(self) -> None:
         """Count micro-steps anew; the sums are cleared by the update (L-025)."""
         counters.reset(self.param_groups, "micro")
-        for slots in self.state.values():
-            if "seen" in slots:
-                slots["seen"].zero_()
+        torch._foreach_zero_([slots["seen"] for slots in self.state.values() if "seen" in slots])
 
     def _unscale(self) -> float | Tensor | None:
         """What gradients are multiplied by before all else (L-024)."""

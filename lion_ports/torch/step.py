@@ -13,7 +13,7 @@ from torch import Tensor
 from lion_ports.torch import cpu, cpu_small, gpu, gpu_small
 from lion_ports.torch.arithmetic import as_reals, compute_dtype, narrow
 from lion_ports.torch.columns import Work
-from lion_ports.torch.gradients import effective_gradients
+from lion_ports.torch.gradients import common_factor, effective_gradients, squared_norms
 from lion_ports.torch.jobs import Job, Settings, SmallUpdate, Update
 from lion_ports.torch.sharding import is_dtensor
 from lion_ports.torch.storage import (
@@ -47,16 +47,21 @@ def update_(work: Work, *, steps: int = 1, global_clipnorm: float | None = None)
         steps: micro-steps in a sum (L-025).
         global_clipnorm: bound of the norm of all gradients together (L-027).
     """
-    for columns in work.together:
-        columns.update_()
+    together = [columns.mean(steps) for columns in work.together]
+    factor = None
+    if global_clipnorm is not None:
+        squared = [columns.squared_norms().sum() for columns in together]
+        factor = common_factor(squared + squared_norms(work.jobs, steps), global_clipnorm)
+    for columns in together:
+        columns.update_(factor)
     if work.jobs:
-        _update_jobs(work.jobs, steps, global_clipnorm)
+        _update_jobs(work.jobs, steps, factor)
 
 
-def _update_jobs(jobs: list[Job], steps: int, global_clipnorm: float | None) -> None:
+def _update_jobs(jobs: list[Job], steps: int, factor: Tensor | None) -> None:
     scratch: Scratch = {}
     batches = None if torch.compiler.is_compiling() else _Batches()
-    for job, g in effective_gradients(jobs, steps=steps, global_clipnorm=global_clipnorm):
+    for job, g in effective_gradients(jobs, steps=steps, factor=factor):
         if batches is None or not batches.take(job, g):
             _update_alone(job, g, scratch)
     if batches is not None:

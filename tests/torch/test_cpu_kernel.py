@@ -1,6 +1,6 @@
 """The kernel for CPUs beside the reference and the plain operations, bit for bit."""
 
-import importlib.util
+import importlib
 import itertools
 import re
 import sys
@@ -18,7 +18,7 @@ from lion_ports.reference import lion_update
 torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
 pytest.importorskip("numba", reason="needs numba, which is not installed")
 
-from lion_ports.torch import Lion, cpu, cpu_kernel, lion_update_  # noqa: E402
+from lion_ports.torch import Lion, cpu, cpu_kernel, cpu_numbers, lion_update_  # noqa: E402
 from lion_ports.torch.jobs import Update  # noqa: E402
 
 DTYPES = {
@@ -118,15 +118,15 @@ def check_all_ways(dtypes, kernel=cpu.lion_updates_):
 
 
 def edited_kernel(right, wrong, folder, monkeypatch):
-    """The module of the kernels, compiled anew from its source with something replaced."""
-    source = Path(cpu_kernel.__file__).read_text(encoding="utf-8")
-    assert right in source
-    (folder / "edited.py").write_text(source.replace(right, wrong), encoding="utf-8")
-    spec = importlib.util.spec_from_file_location("edited", folder / "edited.py")
-    edited = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "edited", edited)
-    spec.loader.exec_module(edited)
-    return edited
+    """The module of the kernel, compiled anew from its sources with something replaced."""
+    monkeypatch.syspath_prepend(folder)
+    sources = [Path(m.__file__).read_text(encoding="utf-8") for m in (cpu_numbers, cpu_kernel)]
+    assert right in "".join(sources)
+    for file, source in zip(("edited_numbers", "edited"), sources, strict=True):
+        source = source.replace(right, wrong).replace(cpu_numbers.__name__, "edited_numbers")
+        (folder / f"{file}.py").write_text(source, encoding="utf-8")
+        monkeypatch.delitem(sys.modules, file, raising=False)
+    return importlib.import_module("edited")
 
 
 def name(mixture):
@@ -209,9 +209,9 @@ def test_addresses_need_not_be_aligned_to_vectors():
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_the_machine_code(dtype, tmp_path, monkeypatch):
     kernel = edited_kernel("", "", tmp_path, monkeypatch)  # one from the cache cannot be looked at
-    monkeypatch.setattr(cpu, "_kernel", lambda: kernel)
+    monkeypatch.setattr(cpu, "kernel", lambda: kernel)
     check(updates(0, (dtype,) * 3), *WAYS["lion"])
-    (short,) = kernel._update_short.inspect_asm().values()
+    (short,) = kernel.update_short.inspect_asm().values()
     (whole,) = kernel.update_.inspect_asm().values()
     for assembly in (short, whole):
         assert re.search(r"mulp[sd]|fmul\s+v", assembly)  # many at a time
@@ -226,7 +226,7 @@ def test_the_machine_code(dtype, tmp_path, monkeypatch):
         ("c - c", "one - one"),  # NaN
         ("c - c", "c"),  # the sign of a zero
         ("bits + _U32(0x7FFF)", "bits + _U32(0x8000)"),  # ties
-        ("_narrow(x_ - lr * u, x)", "_narrow(x_ - lr * (u + wd * x_), x)"),
+        ("narrow(x_ - lr * u, x)", "narrow(x_ - lr * (u + wd * x_), x)"),
         ("if decays else u\n", "if decays else u + wd * x_\n"),  # L-009, L-023
         ("size < _U32(113 << 23)", "size < _U32(112 << 23)"),  # the least normal float16
         ("if value == value else _U32(0x7FC0)", "if True else _U32(0x7FC0)"),
@@ -237,7 +237,7 @@ def test_the_machine_code(dtype, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_kernel_that_is_broken_is_found(right, wrong, tmp_path, monkeypatch):
     broken = edited_kernel(right, wrong, tmp_path, monkeypatch)
-    monkeypatch.setattr(cpu, "_kernel", lambda: broken)
+    monkeypatch.setattr(cpu, "kernel", lambda: broken)
     with pytest.raises(AssertionError):
         [check_all_ways(dtypes) for dtypes in (*MIXTURES[:4], (BF16, F32, F32))]
 

@@ -11,7 +11,14 @@ pytest.importorskip("triton", reason="needs triton, which is not installed")
 
 from gpu_machines import MACHINES, array, check_same, interpret, note_launches  # noqa: E402
 
-from lion_ports.torch import Lion, gpu_kernel, gpu_small, gpu_small_kernel, step  # noqa: E402
+from lion_ports.torch import (  # noqa: E402
+    Lion,
+    columns,
+    gpu_kernel,
+    gpu_small,
+    gpu_small_kernel,
+    step,
+)
 from lion_ports.torch.state import from_numpy  # noqa: E402
 
 INT8 = {"momentum_dtype": "int8"}
@@ -32,6 +39,7 @@ def test_steps(machine, monkeypatch, dtype, options):
     if machine == "interpreter":
         machine = "cpu"
         interpret(monkeypatch, gpu_kernel, gpu_small_kernel)
+        monkeypatch.setattr(columns, "in_plain_memory", lambda t: False)
         monkeypatch.setattr(step, "cpu_small", gpu_small)
         monkeypatch.setattr(gpu_small, "takes", lambda *update: True)
     launches = note_launches(monkeypatch, gpu_small_kernel, "small_lion_kernel")

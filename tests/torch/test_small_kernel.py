@@ -60,13 +60,13 @@ def plain(monkeypatch):
 @pytest.fixture
 def taken(monkeypatch):
     """Updates that the kernel made."""
-    made, lion_updates_ = [], cpu_small.lion_updates_
+    made, lion_columns_ = [], cpu_small.lion_columns_
 
-    def noted(updates, *args, **kwargs):
-        made.extend(updates)
-        lion_updates_(updates, *args, **kwargs)
+    def noted(xs, *args, **kwargs):
+        made.extend(xs)
+        lion_columns_(xs, *args, **kwargs)
 
-    monkeypatch.setattr(cpu_small, "lion_updates_", noted)
+    monkeypatch.setattr(cpu_small, "lion_columns_", noted)
     return made
 
 

@@ -1,0 +1,68 @@
+"""Sums over whole tensors of the CPU, in one pass over their memory, where Numba is installed.
+
+Tensors are cut into chunks, whatever the number of threads, so that a sum does not depend on it.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lion_ports.torch.cpu_table import KINDS, LIKE, addresses, starts_of
+from lion_ports.torch.threads import in_blocks
+
+# Elements that are summed by one thread, which keeps their sum to itself.
+_CHUNK = 1 << 14
+
+
+def squared_norms(gs: Sequence[Tensor], unscale: float | None, dtype: torch.dtype) -> Tensor:
+    """The sum of squares of each gradient (L-027).
+
+    Args:
+        gs: contiguous, in plain memory, and of one dtype.
+        unscale: what they are multiplied by before (L-024, L-025), or None.
+        dtype: to compute in, and of the result, which has an element for each gradient.
+    """
+    from lion_ports.torch import cpu_sums_kernel
+
+    compute = KINDS[dtype]
+    starts = starts_of(gs)
+    counts = -(-np.diff(starts) // _CHUNK)  # of chunks
+    owners = np.repeat(np.arange(len(gs)), counts)
+    places = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
+    begins = starts[owners] + places * _CHUNK
+    sums = np.empty(len(owners))
+    work = partial(
+        cpu_sums_kernel.sum_squares,
+        (addresses(gs), starts, owners, begins),
+        (LIKE[gs[0].dtype], LIKE[dtype]),
+        (None if unscale is None else compute(unscale), None),
+        sums,
+    )
+    in_blocks(work, int(starts[-1]))
+    with np.errstate(over="ignore"):
+        return torch.from_numpy(np.bincount(owners, sums, len(gs)).astype(compute))
+
+
+def count_agreeing(table: Any, kinds: Any, options: Any, factors: Any) -> NDArray[np.int64]:
+    """By tensor, the elements whose direction the gradient agrees with (L-022).
+
+    The arguments are those of :func:`lion_ports.torch.cpu_kernel.update_`.
+    """
+    from lion_ports.torch import cpu_sums_kernel
+
+    starts = table[-1]
+    counts: list[NDArray[np.int64]] = []
+
+    def count(first: int, last: int) -> None:
+        own = np.zeros(len(starts) - 1, np.int64)
+        cpu_sums_kernel.count_agreeing(table, kinds, options, factors, own, first, last)
+        counts.append(own)
+
+    in_blocks(count, int(starts[-1]))
+    total: NDArray[np.int64] = np.sum(counts, axis=0)
+    return total

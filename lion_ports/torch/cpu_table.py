@@ -1,0 +1,59 @@
+"""Tensors of the CPU as its kernels see them: tables of addresses, and dtypes."""
+
+import warnings
+from collections.abc import Sequence
+from functools import cache
+from importlib.util import find_spec
+from itertools import accumulate
+from types import ModuleType
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lion_ports.torch.jobs import PLAIN
+
+# The NumPy dtypes that a kernel knows these by; those of 16 bits stand for their bits.
+KINDS: dict[torch.dtype, type[np.generic]] = {
+    torch.float32: np.float32,
+    torch.float64: np.float64,
+    torch.bfloat16: np.uint16,
+    torch.float16: np.int16,
+}
+LIKE = {dtype: np.empty(0, kind) for dtype, kind in KINDS.items()}
+"""An array of each of them."""
+
+
+def in_plain_memory(t: Tensor) -> bool:
+    """Whether the numbers of a tensor are what is in its memory, on the CPU."""
+    return t.is_cpu and type(t) in PLAIN and not t.is_neg()
+
+
+def addresses(tensors: Sequence[Tensor]) -> NDArray[np.int64]:
+    """Where each tensor begins."""
+    return np.fromiter(map(Tensor.data_ptr, tensors), np.int64, len(tensors))
+
+
+def starts_of(tensors: Sequence[Tensor]) -> NDArray[np.int64]:
+    """The number of elements before each tensor, and in all of them."""
+    sizes = accumulate(map(Tensor.numel, tensors), initial=0)
+    return np.fromiter(sizes, np.int64, len(tensors) + 1)
+
+
+def has_kernel() -> bool:
+    """Whether Numba is there."""
+    return kernel() is not None
+
+
+@cache
+def kernel() -> ModuleType | None:
+    """The compiled update; None where Numba is not installed. Imported when first needed."""
+    if find_spec("numba") is None:
+        return None
+    try:
+        from lion_ports.torch import cpu_kernel
+    except (ImportError, OSError, SystemError) as error:  # a library is missing, or made for others
+        warnings.warn(f"Lion is slower without numba, which is broken: {error}", stacklevel=2)
+        return None
+    return cpu_kernel

@@ -1,0 +1,82 @@
+"""What is kept beside a parameter: made when it is needed first, and its shapes looked at."""
+
+from collections.abc import Sequence
+from itertools import repeat
+
+import torch
+from torch import Tensor
+
+from lion_ports.config import LionConfig
+from lion_ports.errors import StateError
+from lion_ports.torch.arithmetic import compute_dtype
+from lion_ports.torch.jobs import Group, Slots, same_shapes
+from lion_ports.torch.sharding import refuse_sharded
+from lion_ports.torch.storage import CORRECTIONS, scale_count, zero_scales
+
+# What has the shape of its parameter, beside the momentum.
+_BESIDE = {"average": "average", "correction": "correction", "grad_sum": "sum of gradients"}
+
+
+def init_all(
+    params: Sequence[Tensor], slots: Sequence[Slots], group: Group, config: LionConfig
+) -> None:
+    """:func:`init_slots` of many; quick where they need a momentum alone, and have it.
+
+    Raises:
+        StateError: a tensor of a state has another shape than its parameter, or is due to it.
+    """
+    more = group["momentum_dtype"] == "int8" or group["correction_bits"]
+    more = more or group["ema_decay"] is not None or config.gradient_accumulation_steps > 1
+    if more or not all("exp_avg" in kept for kept in slots):
+        for p, kept in zip(params, slots, strict=True):
+            init_slots(p, kept, group, config)
+    _refuse_other_shapes(params, [kept["exp_avg"] for kept in slots], "momentum")
+    if set(map(len, slots)) == {1}:
+        return
+    for name, called in _BESIDE.items():
+        _refuse_other_shapes(params, list(map(dict.get, slots, repeat(name), params)), called)
+    for p, kept in zip(params, slots, strict=True):
+        if "exp_avg_scale" in kept and kept["exp_avg_scale"].numel() != scale_count(p.numel()):
+            raise _replaced(p, kept["exp_avg_scale"], "scales of the momentum")
+
+
+def init_slots(p: Tensor, slots: Slots, group: Group, config: LionConfig) -> None:
+    """Put in what a parameter needs beside it and does not have (L-002, L-016, L-025, L-029).
+
+    Made from the parameter; what is complex stays complex.
+
+    Raises:
+        ConfigError: small state (L-031, L-032) of a DTensor.
+    """
+    refuse_sharded(p, group)
+    if "exp_avg" not in slots:
+        asked = None if p.is_complex() else group["momentum_dtype"]
+        dtype = p.dtype if asked is None else getattr(torch, asked)
+        slots["exp_avg"] = torch.zeros_like(p, dtype=dtype)
+        if dtype == torch.int8:
+            slots["exp_avg_scale"] = zero_scales(p)
+    bits = group["correction_bits"]
+    if bits and p.dtype == torch.bfloat16 and "correction" not in slots:
+        slots["correction"] = torch.zeros_like(p, dtype=CORRECTIONS[bits])
+    if config.gradient_accumulation_steps > 1 and "seen" not in slots:
+        slots["grad_sum"] = torch.zeros_like(p, dtype=_wide(p))
+        slots["seen"] = torch.tensor(0, device="cpu")
+    if group["ema_decay"] is not None and "average" not in slots:
+        slots["average"] = p.detach().to(_wide(p), copy=True)
+
+
+def _wide(p: Tensor) -> torch.dtype:
+    return p.dtype if p.is_complex() else compute_dtype(p.dtype)
+
+
+def _refuse_other_shapes(params: Sequence[Tensor], beside: Sequence[Tensor], called: str) -> None:
+    if not same_shapes(params, beside):
+        pairs = zip(params, beside, strict=True)
+        raise _replaced(*next((p, t) for p, t in pairs if p.shape != t.shape), called)
+
+
+def _replaced(p: Tensor, beside: Tensor, called: str) -> StateError:
+    return StateError(
+        f"a parameter has shape {tuple(p.shape)}, and its {called} {tuple(beside.shape)}: one of "
+        "them was replaced; make a new optimizer, or take the old state out of optimizer.state"
+    )
