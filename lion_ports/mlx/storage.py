@@ -19,8 +19,9 @@ CORRECTIONS = (mx.int8, mx.int16)
 # A code is the upper 7 bits of a float below its sign: 3 of the significand, the rest an exponent.
 _SHIFT = 20
 _STEP = 1 << _SHIFT
-_OCTAVES = 15 << 23  # from the largest code's exponent to the smallest's, in the bits of a float32
-_INFINITY = 0x7F800000
+_OCTAVES = 15  # from the largest code's exponent to the smallest's
+_EIGHTHS = 3  # codes to an octave, as a shift
+_INFINITY, _LOST = 0x7F800000, 0x7FC00000
 _LEAST, _LARGEST = 127 - 111, 127 + 127  # exponents: at 2**-111 the smallest code is 2**-126
 _MAGNITUDE = 0x7FFFFFFF
 _NAN = -128
@@ -55,17 +56,19 @@ def encode(m: mx.array, count: mx.array) -> tuple[mx.array, mx.array]:
     >>> codes.tolist(), scales.tolist()
     ([124, -116, 1, 0, -128], [1.0])
     """
-    whole = _in_blocks(m.view(mx.int32))
-    bits = whole & _MAGNITUDE
-    finite = bits < _INFINITY
-    largest = mx.max(mx.where(finite, bits, 0), -1, keepdims=True)
+    blocks = _in_blocks(m)
+    size = mx.abs(blocks)  # as floats, to share nothing with the codes: MLX would write it out
+    largest = mx.max(mx.where(size < mx.inf, size, 0), -1, keepdims=True).view(mx.int32)
     # A step above the largest, so that it may be rounded up.
     exponents = mx.clip((largest + _STEP) >> 23, _LEAST, _LARGEST)
-    up = (dither(count, bits.shape) & (_STEP - 1)).astype(mx.int32)
-    codes = (bits - _spread(exponents) + _OCTAVES + up) >> _SHIFT
-    codes = mx.clip(codes, 1, 127)  # at least 1: what is not zero keeps its sign
-    signs = mx.where(bits == 0, 0, mx.where(whole < 0, -1, 1))
-    codes = mx.where(finite, codes * signs, _NAN).astype(mx.int8)
+    whole = blocks.view(mx.uint32)
+    bits = whole & _MAGNITUDE
+    up = dither(count, bits.shape) & (_STEP - 1)
+    codes = ((bits + up) >> _SHIFT).astype(mx.int32) - _zeros(exponents)
+    least = mx.minimum(bits, 1).astype(mx.int32)  # what is not zero keeps its sign
+    codes = mx.minimum(mx.maximum(codes, least), 127)
+    codes = mx.where(whole > _MAGNITUDE, -codes, codes)
+    codes = mx.where(bits < _INFINITY, codes, _NAN).astype(mx.int8)
     scales = (exponents.astype(mx.uint16) << 7).view(mx.bfloat16)
     return _out_of_blocks(codes, m.shape), scales.reshape(-1)
 
@@ -78,9 +81,9 @@ def decode(codes: mx.array, scales: mx.array) -> mx.array:
     """
     code = _in_blocks(codes).astype(mx.int32)
     exponents = scales.view(mx.uint16)[:, None] >> 7
-    bits = _spread(exponents) - _OCTAVES + (mx.abs(code) << _SHIFT)
+    bits = (_zeros(exponents) + mx.abs(code)) << _SHIFT
     bits = mx.where(code < 0, bits | ~_MAGNITUDE, bits)
-    bits = mx.where(code == 0, 0, mx.where(code == _NAN, _INFINITY | 1 << 22, bits))
+    bits = mx.where(code == 0, 0, mx.where(code == _NAN, _LOST, bits))
     return _out_of_blocks(bits.view(mx.float32), codes.shape)
 
 
@@ -100,18 +103,19 @@ def split(x: mx.array, bits: int, count: mx.array) -> tuple[mx.array, mx.array]:
     >>> x.tolist(), correction.tolist(), join(x, correction).tolist()
     ([1.0], [16384], [1.001953125])
     """
-    whole = x.view(mx.uint32)
-    magnitude, sign = whole & _MAGNITUDE, whole >> 31 << 15
+    whole = x.view(mx.int32)
+    magnitude = whole & _MAGNITUDE
     unit = 16 - bits
+    rounded = mx.minimum(magnitude, _INFINITY)  # so that no NaN overflows
     if unit:  # the bits that no correction holds are rounded by chance, so that decay is not lost
-        rounded = (magnitude + (dither(count, x.shape) >> (32 - unit))) >> unit << unit
-        magnitude = mx.where(magnitude < _INFINITY, rounded, magnitude)
-    upper = (magnitude + 0x8000) >> 16
-    missing = (magnitude - (upper << 16)).view(mx.int32) >> unit
-    lost = magnitude > _INFINITY
-    upper = mx.where(lost, 0x7FC0, upper) | sign
-    parameter = upper.astype(mx.uint16).view(mx.bfloat16)
-    return parameter, mx.where(lost, 0, missing).astype(CORRECTIONS[bits == 16])
+        up = (dither(count, x.shape) >> (32 - unit)).astype(mx.int32)
+        rounded = (rounded + up) >> unit << unit
+    rounded = mx.where(magnitude > _INFINITY, _LOST, rounded) | (whole & ~_MAGNITUDE)
+    # Both are made of this alone, as MLX writes out what two kernels share. What the upper half
+    # lacks is the lower half, as a number with a sign.
+    upper = (rounded + 0x8000) >> 16
+    correction = (rounded >> unit).astype(CORRECTIONS[bits == 16])
+    return upper.astype(mx.uint16).view(mx.bfloat16), correction
 
 
 def join(x: mx.array, correction: mx.array) -> mx.array:
@@ -175,11 +179,12 @@ def _in_blocks(array: mx.array) -> mx.array:
     return array.reshape(rows, BLOCK)
 
 
-def _spread(exponents: mx.array) -> mx.array:
-    """A column of exponents, in the bits of a float32, beside each element of their blocks."""
+def _zeros(exponents: mx.array) -> mx.array:
+    """The upper bits that a code of 0 would stand for, beside each element of the blocks."""
     # As a byte each: kernels of MLX read what is broadcast from memory several times as slowly.
-    bytes_ = mx.broadcast_to(exponents.astype(mx.uint8), (exponents.size, BLOCK))
-    return mx.contiguous(bytes_).astype(mx.int32) << 23
+    bytes_ = (exponents.astype(mx.int32) - _OCTAVES).astype(mx.uint8)
+    spread = mx.contiguous(mx.broadcast_to(bytes_, (bytes_.size, BLOCK)))
+    return spread.astype(mx.int32) << _EIGHTHS
 
 
 def _out_of_blocks(blocks: mx.array, shape: tuple[int, ...]) -> mx.array:

@@ -151,9 +151,11 @@ def _moved(
             where = same_way if where is None else where & same_way
         u = select(where, u + wd * x_, u)
     new_x = narrow(x_ - lr * u, x.dtype)
-    # MLX makes two kernels of this, both of which read m. The second takes it from the cache, and
-    # m' takes its memory, if it comes straight after the first.
-    m_ = widen(after(m, new_x if ordered else None), lr.dtype)
+    # MLX makes two kernels of this, both of which read m and g. The second takes them from the
+    # cache, and m' takes m's memory, if it comes straight after the first. What both would widen
+    # MLX would write out in between.
+    later = mx.depends([m, g], [new_x]) if ordered else [m, g]
+    m_, g_ = (widen(a, lr.dtype) for a in later)
     return new_x, narrow(b2 * m_ + omb2 * g_, m.dtype)
 
 

@@ -16,6 +16,7 @@ from lion_ports import ConfigError, LionConfig, StateError, load_state, referenc
 from lion_ports.mlx import Lion, export_state, import_state
 from lion_ports.mlx.state import from_numpy, to_numpy
 from lion_ports.mlx.storage import decode, encode, join, split
+from lion_ports.mlx.update import fuses
 
 
 @pytest.mark.parametrize(("dtype", "options"), RUNS, ids=str)
@@ -157,6 +158,32 @@ def test_bytes_of_a_parameter(dtype, options, each):
         kept = sum(a.nbytes for _, a in tree_flatten(optimizer.state["w"]))
         assert kept == each * x["w"].size
         x = optimizer.apply_gradients(x, x)
+
+
+@pytest.mark.skipif(not fuses(1 << 20), reason="needs a CPU on which an update is a kernel")
+@pytest.mark.parametrize(
+    ("dtype", "options", "each"),
+    [
+        (mx.float32, {}, 4),
+        (mx.bfloat16, {}, 2),
+        (mx.float32, INT8, 18),
+        (mx.bfloat16, {"correction_bits": 16}, 14),
+        (mx.bfloat16, INT8 | {"correction_bits": 8}, 33),
+    ],
+    ids=str,
+)
+def test_bytes_that_an_update_takes(dtype, options, each):
+    """At the same time, for each element, beside those that it replaces."""
+    x, g = ({"w": mx.full(1 << 20, k, dtype)} for k in (1, 2))
+    optimizer = Lion(**options)
+    for _ in range(3):
+        mx.clear_cache()
+        mx.eval(x, g, optimizer.state)
+        before = mx.get_active_memory()
+        mx.reset_peak_memory()
+        x = optimizer.apply_gradients(g, x)
+        mx.eval(x, optimizer.state)
+    assert (mx.get_peak_memory() - before) / x["w"].size < each + 0.25
 
 
 def test_a_run_goes_on_from_safetensors_and_from_a_copy(tmp_path):
