@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from lion_ports.config import LOSS_SCALE_INITIAL, LOSS_SCALE_MAX, LOSS_SCALE_MIN, LionConfig
+from lion_ports.config import LOSS_SCALE_INITIAL, LionConfig
 from lion_ports.errors import StateError
 
 Groups = list[dict[str, Any]]
@@ -52,25 +52,3 @@ def reset(groups: Groups, name: str) -> None:
     """Set a counter to 0 in all groups."""
     for group in groups:
         group[name].zero_()
-
-
-def loss_scale(groups: Groups, config: LionConfig) -> float | None:
-    """What the loss is multiplied by, if it is (L-024)."""
-    if config.dynamic:
-        return float(groups[0]["loss_scale"])
-    scale: Any = config.loss_scale
-    return None if scale is None else float(scale)
-
-
-def rescale(groups: Groups, config: LionConfig, *, finite: bool) -> None:
-    """Bring a dynamic loss scale forward (L-024)."""
-    scale = float(groups[0]["loss_scale"])
-    if not finite:
-        scale = max(scale / 2, LOSS_SCALE_MIN)
-    elif advance(groups, "good_steps") == config.loss_scale_growth_interval:
-        scale = min(scale * 2, LOSS_SCALE_MAX)
-    else:
-        return
-    reset(groups, "good_steps")
-    for group in groups:
-        group["loss_scale"].fill_(scale)

@@ -19,25 +19,20 @@ from lion_ports.config import (
     Nonlinearity,
     known_settings,
 )
-from lion_ports.errors import ConfigError, NonFiniteError
+from lion_ports.errors import ConfigError
 from lion_ports.torch import counters
 from lion_ports.torch.arithmetic import compute_dtype, refuse_conjugate
 from lion_ports.torch.averages import swapped_in
 from lion_ports.torch.capture import refuse_capture
-from lion_ports.torch.columns import Work
-from lion_ports.torch.finite import nonfinite
-from lion_ports.torch.gradients import (
-    accumulate_,
-    named_parameters,
-    refuse_unfit,
-    taking_part,
-)
+from lion_ports.torch.gradients import named_parameters, refuse_unfit, taking_part
 from lion_ports.torch.groups import SETTINGS, WIDE, Watch, complete, keep_once, refuse_names
 from lion_ports.torch.jobs import Group, Slots, settings_of
 from lion_ports.torch.loading import restore_dtypes, to_load
+from lion_ports.torch.scaling import inverse_scale, left_out, loss_scale
 from lion_ports.torch.sharding import refuse_sharded
 from lion_ports.torch.slots import init_all
 from lion_ports.torch.step import update_
+from lion_ports.torch.work import Work
 
 
 class Lion(torch.optim.Optimizer):
@@ -168,7 +163,7 @@ class Lion(torch.optim.Optimizer):
     @property
     def loss_scale(self) -> float:
         """What the loss is to be multiplied by (L-024)."""
-        return counters.loss_scale(self.param_groups, self.config) or 1.0
+        return loss_scale(self.param_groups, self.config) or 1.0
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -181,9 +176,7 @@ class Lion(torch.optim.Optimizer):
         work, complete = self._work_outside_of_graphs() if compiling else self._work()
         steps, bound = self.config.gradient_accumulation_steps, self.config.global_clipnorm
         if steps > 1:
-            for columns in work.together:
-                columns.accumulate_()
-            accumulate_(work.jobs)
+            work.accumulate_()
         if complete:
             update_(work, steps=steps, global_clipnorm=bound)
         return loss
@@ -210,7 +203,7 @@ class Lion(torch.optim.Optimizer):
         self._check([(group, watch)])
         refuse_unfit(p, p.grad, [group])
         watch.carry_out(group, watch.plan(group), ends=False)
-        work, settings = Work([], []), settings_of(group, self._unscale(), as_tensors=False)
+        work, settings = Work([], []), settings_of(group, self._inverse_scale(), as_tensors=False)
         work.add([p], [p.grad], self._states(group, [p]), settings)
         update_(work)
 
@@ -234,9 +227,9 @@ class Lion(torch.optim.Optimizer):
         complete = steps == 1 or int(groups[0]["micro"]) + 1 >= steps
         due = taking_part(groups, self.state if complete else {})
         plans = [watch.plan(group) for group, watch in watched] if complete else []
-        unscale = self._unscale()  # before a dynamic scale changes
+        unscale = self._inverse_scale()  # before a dynamic scale changes
         work = Work([], [])
-        if self._left_out():
+        if left_out(groups, self.config, getattr(self, "found_inf", None)):  # as above
             counters.advance(groups, "skipped")
             return work, False
         states = [self._states(group, ps) for group, (ps, _) in zip(groups, due, strict=True)]
@@ -276,26 +269,9 @@ class Lion(torch.optim.Optimizer):
         counters.reset(self.param_groups, "micro")
         torch._foreach_zero_([slots["seen"] for slots in self.state.values() if "seen" in slots])
 
-    def _unscale(self) -> float | Tensor | None:
-        """What gradients are multiplied by before all else (L-024)."""
-        scale = counters.loss_scale(self.param_groups, self.config)
-        grad_scale: Tensor | None = getattr(self, "grad_scale", None)  # given by a GradScaler
-        if grad_scale is not None:
-            return grad_scale.double().reciprocal() / (scale or 1.0)
-        return None if scale is None else 1 / scale
-
-    def _left_out(self) -> bool:
-        """Whether this step is skipped (L-019); a dynamic loss scale is brought forward (L-024)."""
-        found_inf: Tensor | None = getattr(self, "found_inf", None)  # given by a GradScaler
-        overflow = found_inf is not None and bool(found_inf)
-        if self.config.nonfinite == "propagate" and not self.config.dynamic:
-            return overflow
-        bad = nonfinite(self.param_groups)
-        if bad and self.config.nonfinite == "raise":
-            raise NonFiniteError(bad)
-        if self.config.dynamic:
-            counters.rescale(self.param_groups, self.config, finite=not bad)
-        return overflow or bool(bad)
+    def _inverse_scale(self) -> float | Tensor | None:
+        scale: Tensor | None = getattr(self, "grad_scale", None)  # given by a GradScaler
+        return inverse_scale(self.param_groups, self.config, scale)
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from lion_ports.torch import cpu, cpu_small, gpu, gpu_small
 from lion_ports.torch.arithmetic import as_reals, compute_dtype, narrow
-from lion_ports.torch.columns import Work
 from lion_ports.torch.gradients import common_factor, effective_gradients, squared_norms
 from lion_ports.torch.jobs import Job, Settings, SmallUpdate, Update
 from lion_ports.torch.sharding import is_dtensor
@@ -24,6 +23,7 @@ from lion_ports.torch.storage import (
     store_parameter,
 )
 from lion_ports.torch.update import average_, lion_update_
+from lion_ports.torch.work import Work
 
 # Elements updated at a time in eager mode on the CPU: the temporaries of a slice stay in the cache.
 _SLICE = 1 << 17

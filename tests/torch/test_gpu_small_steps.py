@@ -13,11 +13,11 @@ from gpu_machines import MACHINES, array, check_same, interpret, note_launches  
 
 from lion_ports.torch import (  # noqa: E402
     Lion,
-    columns,
     gpu_kernel,
     gpu_small,
     gpu_small_kernel,
     step,
+    work,
 )
 from lion_ports.torch.state import from_numpy  # noqa: E402
 
@@ -39,7 +39,7 @@ def test_steps(machine, monkeypatch, dtype, options):
     if machine == "interpreter":
         machine = "cpu"
         interpret(monkeypatch, gpu_kernel, gpu_small_kernel)
-        monkeypatch.setattr(columns, "in_plain_memory", lambda t: False)
+        monkeypatch.setattr(work, "in_plain_memory", lambda t: False)
         monkeypatch.setattr(step, "cpu_small", gpu_small)
         monkeypatch.setattr(gpu_small, "takes", lambda *update: True)
     launches = note_launches(monkeypatch, gpu_small_kernel, "small_lion_kernel")
