@@ -13,23 +13,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lion_ports.torch import cpu, cpu_small, cpu_sums
+from lion_ports.torch import cpu, cpu_small, cpu_sums, gpu, gpu_small
 from lion_ports.torch.arithmetic import compute_dtype
 from lion_ports.torch.gradients import clip_factor, unscaled
 from lion_ports.torch.jobs import PLAIN, Settings
 
-_dtype, _is_cpu = attrgetter("dtype"), attrgetter("is_cpu")
+_dtype, _device = attrgetter("dtype"), attrgetter("device")
 # All that a kernel looks at in a contiguous tensor but its shape, which was compared before.
-_FACTS = (type, _dtype, _is_cpu, Tensor.is_contiguous, Tensor.is_neg)
+_FACTS = (type, _dtype, _device, Tensor.is_contiguous, Tensor.is_neg)
 
 Column = list[Tensor]
 
 
 class Columns(NamedTuple):
-    """Contiguous tensors of the CPU; a column has one dtype, and a row one size.
+    """Contiguous tensors of one device; a column has one dtype, and a row one size.
 
     What no row has is None. Averages and sums of gradients are of the compute dtype; averages are
-    not beside small state.
+    not beside small state, and neither of them on a GPU.
     """
 
     xs: Column
@@ -72,11 +72,17 @@ class Columns(NamedTuple):
         for column in (xs, ms, averages, scales, corrections):
             if column is not None:  # autograd is to see that they change, if it needs them
                 torch.autograd.graph.increment_version(column)
-        factors = self._factors(factor)
-        if scales is None and corrections is None:
-            cpu.lion_columns_(xs, gs, ms, settings, factors=factors, averages=averages)
-        else:
+        small = scales is not None or corrections is not None
+        if not xs[0].is_cpu and small:
+            gpu_small.lion_columns_(xs, gs, ms, scales, corrections, settings)
+        elif not xs[0].is_cpu:
+            gpu.lion_columns_(xs, gs, ms, settings)
+        elif small:
+            factors = self._factors(factor)
             cpu_small.lion_columns_(xs, gs, ms, scales, corrections, settings, factors=factors)
+        else:
+            factors = self._factors(factor)
+            cpu.lion_columns_(xs, gs, ms, settings, factors=factors, averages=averages)
         if sums is not None:
             torch._foreach_zero_(sums)
 
@@ -111,7 +117,7 @@ def _alike(tensors: Column) -> bool:
     return (
         len(set(map(_dtype, tensors))) == 1
         and set(map(type, tensors)) <= PLAIN
-        and all(map(_is_cpu, tensors))
+        and len(set(map(_device, tensors))) == 1
         and all(map(Tensor.is_contiguous, tensors))
         and not any(map(Tensor.is_neg, tensors))
     )

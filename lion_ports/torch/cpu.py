@@ -20,13 +20,12 @@ from lion_ports.torch.cpu_sums import count_agreeing
 from lion_ports.torch.cpu_table import (
     KINDS,
     LIKE,
-    addresses,
     has_kernel,
     in_plain_memory,
     kernel,
     starts_of,
 )
-from lion_ports.torch.jobs import Settings, Update, alike
+from lion_ports.torch.jobs import Settings, Update, addresses, alike
 from lion_ports.torch.threads import in_blocks
 
 
@@ -101,11 +100,12 @@ def lion_columns_(
 
 def options_of(compute: Any, settings: Settings) -> tuple[Any, ...]:
     """Settings as a kernel takes them, numbers rounded once to the compute dtype (L-006)."""
-    scalars, rule, maximize, unscale, clipvalue, _, decay, overwrite, _ = settings
+    scalars, rule, decay = settings.scalars, settings.rule, settings.ema_decay
     lr, b1, b2, wd = map(float, scalars[:4])
-    toward = -1.0 if maximize else 1.0
+    toward = -1.0 if settings.maximize else 1.0
     of_update = [lr, b1, toward * (1 - b1), b2, toward * (1 - b2), wd, toward]
-    of_options = [rule.steepness, *(float(n or 0) for n in (unscale, clipvalue, decay))]
+    options = settings.unscale, settings.clipvalue, decay
+    of_options = [rule.steepness, *(float(n or 0) for n in options)]
     # C rounds to nearest, and makes what is too large infinite, without a word.
     numbers = np.array(array(np.dtype(compute).char, [*of_update, *of_options, 1 - of_options[-1]]))
     if scalars.lr_peak is not None:
@@ -115,6 +115,6 @@ def options_of(compute: Any, settings: Settings) -> tuple[Any, ...]:
     return (
         tuple(shared),
         (None if rule.nonlinearity == "sign" else steepness, rule.cautious_decay or None),
-        (None if unscale is None else factor, None if clipvalue is None else bound),
-        None if decay is None else (kept, rest, overwrite or None),
+        tuple(None if o is None else n for o, n in zip(options[:2], (factor, bound), strict=True)),
+        None if decay is None else (kept, rest, settings.overwrite or None),
     )

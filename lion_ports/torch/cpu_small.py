@@ -16,8 +16,8 @@ from torch import Tensor
 from lion_ports.config import Rule, Scalars
 from lion_ports.torch.arithmetic import compute_dtype
 from lion_ports.torch.cpu import options_of
-from lion_ports.torch.cpu_table import KINDS, addresses, has_kernel, in_plain_memory
-from lion_ports.torch.jobs import Settings, SmallUpdate
+from lion_ports.torch.cpu_table import KINDS, has_kernel, in_plain_memory
+from lion_ports.torch.jobs import Settings, SmallUpdate, addresses
 from lion_ports.torch.storage import BLOCK
 from lion_ports.torch.threads import in_blocks
 

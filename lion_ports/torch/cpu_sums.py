@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lion_ports.torch.cpu_table import KINDS, LIKE, addresses, starts_of
+from lion_ports.torch.cpu_table import KINDS, LIKE, starts_of
+from lion_ports.torch.jobs import addresses
 from lion_ports.torch.threads import in_blocks
 
 # Elements that are summed by one thread, which keeps their sum to itself.

@@ -30,11 +30,6 @@ def in_plain_memory(t: Tensor) -> bool:
     return t.is_cpu and type(t) in PLAIN and not t.is_neg()
 
 
-def addresses(tensors: Sequence[Tensor]) -> NDArray[np.int64]:
-    """Where each tensor begins."""
-    return np.fromiter(map(Tensor.data_ptr, tensors), np.int64, len(tensors))
-
-
 def starts_of(tensors: Sequence[Tensor]) -> NDArray[np.int64]:
     """The number of elements before each tensor, and in all of them."""
     sizes = accumulate(map(Tensor.numel, tensors), initial=0)

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from torch import Tensor
 from lion_ports.config import LION, Rule, Scalars
 from lion_ports.torch.arithmetic import compute_dtype, divided
 from lion_ports.torch.gpu_table import on_device, table_of
-from lion_ports.torch.jobs import PLAIN, Update, alike
+from lion_ports.torch.jobs import PLAIN, Settings, Update, alike
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 # 4 warps of 64 lanes (AMD; NVIDIA has 32), each of which loads 16 bytes of a 16-bit dtype.
@@ -64,42 +65,43 @@ def lion_updates_(
         rule: ``"sign"`` or ``"clip"``, cautious or not.
         maximize: ascend.
     """
-    batches: dict[tuple[torch.device, tuple[torch.dtype, ...]], list[Update]] = defaultdict(list)
+    batches: dict[tuple[Any, ...], list[Update]] = defaultdict(list)
     for update in updates:
-        if update.x.numel():
-            batches[update.x.device, tuple(t.dtype for t in update)].append(update)
-    for (device, dtypes), batch in batches.items():
-        with torch.cuda.device_of(batch[0].x):
-            numbers = numbers_of(scalars, rule, dtypes[0], device)
-            _launch(batch, dtypes, numbers, rule, maximize)
+        batches[update.x.device, *(t.dtype for t in update)].append(update)
+    for batch in batches.values():
+        xs, gs, ms = zip(*batch, strict=True)
+        lion_columns_(xs, gs, ms, Settings(scalars, rule, maximize))
 
 
-def _launch(
-    batch: list[Update],
-    dtypes: tuple[torch.dtype, ...],
-    numbers: tuple[float | Tensor, ...],
-    rule: Rule,
-    maximize: bool,
+def lion_columns_(
+    xs: Sequence[Tensor], gs: Sequence[Tensor], ms: Sequence[Tensor], settings: Settings
 ) -> None:
+    """:func:`lion_updates_` of parameters, gradients and momenta, each of one dtype."""
     from lion_ports.torch import gpu_kernel
 
-    table = table_of(batch, BLOCK)
-    counts = table.rows.new_zeros(len(batch)) if rule.cautious else None
-    for count in (True, False) if rule.cautious else (False,):
-        gpu_kernel.lion_kernel[(len(table.owners),)](
-            table.rows,
-            table.owners,
-            counts,
-            numbers,
-            *(gpu_kernel.DTYPES[dtype] for dtype in dtypes),
-            COUNT=count,
-            MAXIMIZE=maximize,
-            CLIP=rule.nonlinearity == "clip",
-            CAUTIOUS_DECAY=rule.cautious_decay,
-            BLOCK=BLOCK,
-            num_warps=_WARPS,
-            enable_fp_fusion=False,  # L-007
-        )
+    rule, x = settings.rule, xs[0]
+    dtypes = x.dtype, gs[0].dtype, ms[0].dtype
+    with torch.cuda.device_of(x):
+        table = table_of((xs, gs, ms), BLOCK)
+        if not len(table.owners):
+            return
+        numbers = numbers_of(settings.scalars, rule, x.dtype, x.device)
+        counts = table.rows.new_zeros(len(xs)) if rule.cautious else None
+        for count in (True, False) if rule.cautious else (False,):
+            gpu_kernel.lion_kernel[(len(table.owners),)](
+                table.rows,
+                table.owners,
+                counts,
+                numbers,
+                *map(gpu_kernel.DTYPES.get, dtypes),
+                COUNT=count,
+                MAXIMIZE=settings.maximize,
+                CLIP=rule.nonlinearity == "clip",
+                CAUTIOUS_DECAY=rule.cautious_decay,
+                BLOCK=BLOCK,
+                num_warps=_WARPS,
+                enable_fp_fusion=False,  # L-007
+            )
 
 
 def numbers_of(

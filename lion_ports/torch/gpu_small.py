@@ -5,6 +5,7 @@ The same bits as ``storage.py`` and ``update.py``, which are the definition.
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,13 +13,11 @@ from torch import Tensor
 from lion_ports.config import Rule, Scalars
 from lion_ports.torch.gpu import BLOCK, DTYPES, has_kernel, in_plain_memory, numbers_of
 from lion_ports.torch.gpu_table import table_of
-from lion_ports.torch.jobs import SmallUpdate
+from lion_ports.torch.jobs import Settings, SmallUpdate
 
 # 256 lanes with 8 elements each: 16 bytes of a 16-bit dtype, and 8 of codes. Were it 16 of codes,
 # all else would have to be dealt out anew among the lanes to be stored, in shared memory.
 _NVIDIA_WARPS, _AMD_WARPS = 8, 4
-# Of parameters, gradients, momenta and corrections; None where there are none of these.
-_Dtypes = tuple[torch.dtype, torch.dtype, torch.dtype, torch.dtype | None]
 
 
 def takes(
@@ -63,39 +62,46 @@ def lion_updates_(
         rule: ``"sign"`` or ``"clip"``, not cautious.
         maximize: ascend.
     """
-    batches: dict[tuple[torch.device, _Dtypes, int], list[SmallUpdate]] = defaultdict(list)
+    batches: dict[tuple[Any, ...], list[SmallUpdate]] = defaultdict(list)
     for update in updates:
         x, g, m, _, correction, count = update
-        if x.numel():
-            dtypes = (x.dtype, g.dtype, m.dtype, None if correction is None else correction.dtype)
-            batches[x.device, dtypes, count].append(update)
-    for (device, dtypes, count), batch in batches.items():
-        with torch.cuda.device_of(batch[0].x):
-            numbers = numbers_of(scalars, rule, dtypes[0], device)
-            _launch(batch, dtypes, count, numbers, rule, maximize)
+        dtypes = (x.dtype, g.dtype, m.dtype, None if correction is None else correction.dtype)
+        batches[x.device, *dtypes, count].append(update)
+    for (*_, count), batch in batches.items():
+        xs, gs, ms, *beside, _ = zip(*batch, strict=True)
+        scales, corrections = (None if column[0] is None else column for column in beside)
+        settings = Settings(scalars, rule, maximize, before=count)
+        lion_columns_(xs, gs, ms, scales, corrections, settings)
 
 
-def _launch(
-    batch: list[SmallUpdate],
-    dtypes: _Dtypes,
-    count: int,
-    numbers: tuple[float | Tensor, ...],
-    rule: Rule,
-    maximize: bool,
+def lion_columns_(
+    xs: Sequence[Tensor],
+    gs: Sequence[Tensor],
+    ms: Sequence[Tensor],
+    scales: Sequence[Tensor] | None,
+    corrections: Sequence[Tensor] | None,
+    settings: Settings,
 ) -> None:
+    """:func:`lion_updates_` of columns that have one dtype each."""
     from lion_ports.torch import gpu_small_kernel
 
-    table = table_of([update[:5] for update in batch], BLOCK)
-    gpu_small_kernel.small_lion_kernel[(len(table.owners),)](
-        table.rows,
-        table.owners,
-        numbers,
-        count,
-        *(None if dtype is None else gpu_small_kernel.DTYPES[dtype] for dtype in dtypes),
-        MAXIMIZE=maximize,
-        CLIP=rule.nonlinearity == "clip",
-        CAUTIOUS_DECAY=rule.cautious_decay,
-        BLOCK=BLOCK,
-        num_warps=_NVIDIA_WARPS if torch.version.hip is None else _AMD_WARPS,
-        enable_fp_fusion=False,  # L-007
-    )
+    rule, x = settings.rule, xs[0]
+    correction = None if corrections is None else corrections[0].dtype
+    dtypes = x.dtype, gs[0].dtype, ms[0].dtype, correction
+    with torch.cuda.device_of(x):
+        table = table_of((xs, gs, ms, scales, corrections), BLOCK)
+        if not len(table.owners):
+            return
+        gpu_small_kernel.small_lion_kernel[(len(table.owners),)](
+            table.rows,
+            table.owners,
+            numbers_of(settings.scalars, rule, x.dtype, x.device),
+            int(settings.before),
+            *(None if dtype is None else gpu_small_kernel.DTYPES[dtype] for dtype in dtypes),
+            MAXIMIZE=settings.maximize,
+            CLIP=rule.nonlinearity == "clip",
+            CAUTIOUS_DECAY=rule.cautious_decay,
+            BLOCK=BLOCK,
+            num_warps=_NVIDIA_WARPS if torch.version.hip is None else _AMD_WARPS,
+            enable_fp_fusion=False,  # L-007
+        )

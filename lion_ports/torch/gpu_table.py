@@ -4,8 +4,11 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from lion_ports.torch.jobs import addresses
 
 
 class Table(NamedTuple):
@@ -21,23 +24,23 @@ class Table(NamedTuple):
     owners: Tensor
 
 
-def table_of(updates: Sequence[tuple[Tensor, *tuple[Tensor | None, ...]]], block: int) -> Table:
-    """The table of some updates on one device, none of them of nothing.
+def table_of(columns: Sequence[Sequence[Tensor] | None], block: int) -> Table:
+    """The table of some updates on one device.
 
     Addresses and sizes seldom change from step to step, so tables are kept. While a graph is
     captured they are not: then they lie in memory of the graph, and each replay copies them anew.
 
     Args:
-        updates: the tensors of each, its parameter first. The table does not keep them alive.
+        columns: the tensors of all updates, parameters first. The table does not keep them alive.
         block: elements to a block.
     """
-    rows, firsts = [], [0]
-    for update in updates:
-        addresses = [0 if t is None else t.data_ptr() for t in update]
-        size = update[0].numel()
-        rows.append((*addresses, size, firsts[-1]))
-        firsts.append(firsts[-1] + -(-size // block))
-    device = updates[0][0].device
+    xs = columns[0] or ()
+    sizes = np.fromiter(map(Tensor.numel, xs), np.int64, len(xs))
+    blocks = -(-sizes // block)
+    none = np.zeros_like(sizes)
+    pointers = [none if column is None else addresses(column) for column in columns]
+    rows = np.stack((*pointers, sizes, np.cumsum(blocks) - blocks), 1)
+    device = xs[0].device
     make_rows: Callable[..., Tensor] = _rows
     make_owners: Callable[..., Tensor] = _owners
     stream = 0
@@ -46,7 +49,10 @@ def table_of(updates: Sequence[tuple[Tensor, *tuple[Tensor | None, ...]]], block
         stream = torch.cuda.current_stream(device).cuda_stream
         if torch.cuda.is_current_stream_capturing():
             make_rows, make_owners = _rows.__wrapped__, _owners.__wrapped__
-    return Table(make_rows(tuple(rows), device, stream), make_owners(tuple(firsts), device, stream))
+    place = device, stream
+    return Table(
+        make_rows(rows.tobytes(), rows.shape[1], *place), make_owners(blocks.tobytes(), *place)
+    )
 
 
 def on_device(array: Tensor, device: torch.device) -> Tensor:
@@ -55,12 +61,13 @@ def on_device(array: Tensor, device: torch.device) -> Tensor:
 
 
 @lru_cache(256)
-def _rows(rows: tuple[tuple[int, ...], ...], device: torch.device, stream: int) -> Tensor:
-    return on_device(torch.tensor(rows, dtype=torch.int64, device="cpu"), device)
+def _rows(rows: bytes, width: int, device: torch.device, stream: int) -> Tensor:
+    array = np.frombuffer(rows, np.int64).reshape(-1, width)
+    return on_device(torch.from_numpy(array.copy()), device)
 
 
 @lru_cache(256)
-def _owners(firsts: tuple[int, ...], device: torch.device, stream: int) -> Tensor:
-    rows = torch.arange(len(firsts) - 1, dtype=torch.int32, device="cpu")
-    blocks = torch.tensor(firsts, device="cpu").diff()
-    return on_device(rows.repeat_interleave(blocks), device)
+def _owners(blocks: bytes, device: torch.device, stream: int) -> Tensor:
+    counts = np.frombuffer(blocks, np.int64)
+    rows = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+    return on_device(torch.from_numpy(rows), device)

@@ -93,7 +93,7 @@ def effective_gradients(
     """
     for job in jobs:
         settings = job.settings
-        if settings.as_given and job.g is not None and job.grad_sum is None and factor is None:
+        if settings.as_given and job.g is not None and job.grad_sum is None:
             yield job, job.g
             continue
         g = _mean(job, steps)

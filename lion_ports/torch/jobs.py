@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from operator import eq, itemgetter
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from lion_ports.config import Rule, Scalars
+from lion_ports.config import LionConfig, Rule, Scalars
+from lion_ports.torch.arithmetic import as_reals
 from lion_ports.torch.sharding import is_dtensor, local
 
 Group = dict[str, Any]
@@ -34,11 +37,13 @@ class Settings(NamedTuple):
     ema_decay: float | None = None
     overwrite: bool = False
     before: int | Tensor = 0
+    clipped_together: bool = False
 
     @property
     def as_given(self) -> bool:
         """Whether no option changes a gradient, but for its sign."""
-        return self.unscale is None and self.clipvalue is None and self.clipnorm is None
+        clipped = self.clipvalue is not None or self.clipnorm is not None or self.clipped_together
+        return self.unscale is None and not clipped
 
 
 class Job(NamedTuple):
@@ -107,11 +112,14 @@ def alike(x: Tensor, g: Tensor, m: Tensor) -> bool:
     return x.stride() == g.stride() == m.stride() and x.permute(order).is_contiguous()
 
 
-def settings_of(group: Group, unscale: float | Tensor | None, *, as_tensors: bool) -> Settings:
+def settings_of(
+    group: Group, config: LionConfig, unscale: float | Tensor | None, *, as_tensors: bool
+) -> Settings:
     """The settings of a group for the update that comes next.
 
     Args:
         group: one of ``param_groups``.
+        config: what all groups share.
         unscale: what gradients are multiplied by before all else (L-024).
         as_tensors: give learning rate, weight decay and count as tensors, for a compiler.
     """
@@ -131,6 +139,7 @@ def settings_of(group: Group, unscale: float | Tensor | None, *, as_tensors: boo
         group["ema_decay"],
         every is not None and (count + 1) % every == 0,
         torch.tensor(count, device="cpu") if as_tensors else count,
+        config.global_clipnorm is not None,
     )
 
 
@@ -144,6 +153,19 @@ def job_of(p: Tensor, g: Tensor | None, slots: Slots, settings: Settings) -> Job
     parts = (None if t is None else local(t, p) for t in (g, grad_sum, average))
     g, grad_sum, average = parts
     return Job(p, local(p), g, local(m), grad_sum, average, settings)
+
+
+def update_of(job: Job, g: Tensor) -> Update | SmallUpdate:
+    """The update of a job with its effective gradient; of pairs of reals if it is complex."""
+    x, m = job.x, job.m
+    if job.small:
+        return SmallUpdate(x, g, m, job.scale, job.correction, int(job.settings.before))
+    return Update(*map(as_reals, (x, g, m)))
+
+
+def addresses(tensors: Sequence[Tensor]) -> NDArray[np.int64]:
+    """Where each tensor begins."""
+    return np.fromiter(map(Tensor.data_ptr, tensors), np.int64, len(tensors))
 
 
 def same_shapes(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> bool:

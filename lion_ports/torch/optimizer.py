@@ -203,7 +203,8 @@ class Lion(torch.optim.Optimizer):
         self._check([(group, watch)])
         refuse_unfit(p, p.grad, [group])
         watch.carry_out(group, watch.plan(group), ends=False)
-        work, settings = Work([], []), settings_of(group, self._inverse_scale(), as_tensors=False)
+        unscale, work = self._inverse_scale(), Work([], [])
+        settings = settings_of(group, self.config, unscale, as_tensors=False)
         work.add([p], [p.grad], self._states(group, [p]), settings)
         update_(work)
 
@@ -236,7 +237,7 @@ class Lion(torch.optim.Optimizer):
         for (group, watch), plan in zip(watched, plans, strict=False):
             watch.carry_out(group, plan)
         for group, rows, slots in zip(groups, due, states, strict=True):
-            settings = settings_of(group, unscale, as_tensors=as_tensors)
+            settings = settings_of(group, self.config, unscale, as_tensors=as_tensors)
             work.add(*rows, slots, settings, alone=as_tensors)
         if not complete:
             counters.advance(groups, "micro")

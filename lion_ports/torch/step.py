@@ -13,7 +13,7 @@ from torch import Tensor
 from lion_ports.torch import cpu, cpu_small, gpu, gpu_small
 from lion_ports.torch.arithmetic import as_reals, compute_dtype, narrow
 from lion_ports.torch.gradients import common_factor, effective_gradients, squared_norms
-from lion_ports.torch.jobs import Job, Settings, SmallUpdate, Update
+from lion_ports.torch.jobs import Job, Settings, update_of
 from lion_ports.torch.sharding import is_dtensor
 from lion_ports.torch.storage import (
     BLOCK,
@@ -23,7 +23,7 @@ from lion_ports.torch.storage import (
     store_parameter,
 )
 from lion_ports.torch.update import average_, lion_update_
-from lion_ports.torch.work import Work
+from lion_ports.torch.work import Work, kernel_of
 
 # Elements updated at a time in eager mode on the CPU: the temporaries of a slice stay in the cache.
 _SLICE = 1 << 17
@@ -84,16 +84,7 @@ class _Batches:
 
     def take(self, job: Job, g: Tensor) -> bool:
         """Take the update of a job, unless there is no kernel for it."""
-        x, m, settings = job.x, job.m, job.settings
-        kernel = cpu if x.is_cpu else gpu
-        update: Update | SmallUpdate
-        if job.small:
-            kernel = cpu_small if x.is_cpu else gpu_small
-            update = SmallUpdate(x, g, m, job.scale, job.correction, int(settings.before))
-        elif x.is_complex():
-            update = Update(as_reals(x), as_reals(g), as_reals(m))
-        else:
-            update = Update(x, g, m)
+        settings, kernel, update = job.settings, kernel_of(job), update_of(job, g)
         counts_apart = settings.rule.cautious and is_dtensor(job.like)  # of all shards
         if counts_apart or not kernel.takes(*update, settings.rule):
             return False

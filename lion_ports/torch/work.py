@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from lion_ports.torch import cpu, cpu_small
+from lion_ports.torch import cpu, cpu_small, gpu, gpu_small
 from lion_ports.torch.arithmetic import compute_dtype
 from lion_ports.torch.columns import Columns, by_kind
 from lion_ports.torch.cpu_table import in_plain_memory
 from lion_ports.torch.gradients import accumulate_
-from lion_ports.torch.jobs import Job, Settings, Slots, job_of
+from lion_ports.torch.jobs import PLAIN, Job, Settings, Slots, job_of, update_of
+from lion_ports.torch.sharding import is_dtensor
 
 # What a state may have that a kernel knows, and the columns of that.
 _COLUMNS = {
@@ -69,18 +70,30 @@ class Work(NamedTuple):
         self.jobs.extend(job_of(p, g, kept, settings) for p, g, kept in zip(*columns, strict=True))
 
 
+def kernel_of(job: Job) -> Any:
+    """The module whose kernel updates a job, if it takes it."""
+    if job.small:
+        return cpu_small if job.x.is_cpu else gpu_small
+    return cpu if job.x.is_cpu else gpu
+
+
 def _have_a_kernel(job: Job) -> bool:
-    """Whether there is a kernel for a job, and for all of its kind."""
-    _, x, g, m, grad_sum, average, settings, scale, correction = job
-    if not (g is not None and x.is_contiguous() and g.is_contiguous() and m.is_contiguous()):
+    """Whether there is a kernel for all that a job has to do, and for all of its kind."""
+    x, g, m, settings = job.x, job.g, job.m, job.settings
+    if g is None or is_dtensor(job.like) or x.is_complex():
         return False
-    for t in (grad_sum, average):
-        flat = t is None or (in_plain_memory(t) and t.is_contiguous())
-        if not flat or (t is not None and t.dtype != compute_dtype(x.dtype)):
+    if not (x.is_contiguous() and g.is_contiguous() and m.is_contiguous()):
+        return False
+    around = [t for t in (job.grad_sum, job.average) if t is not None]
+    if not x.is_cpu and (around or not settings.as_given):
+        return False
+    for t in around:
+        wide = t.dtype == compute_dtype(x.dtype)
+        if not (wide and in_plain_memory(t) and t.is_contiguous()):
             return False
-    if not job.small:
-        return cpu.takes(x, g, m, settings.rule)
-    return average is None and cpu_small.takes(x, g, m, scale, correction, 0, settings.rule)
+    if job.small and job.average is not None:
+        return False
+    return bool(kernel_of(job).takes(*update_of(job, g), settings.rule))
 
 
 def _names(
@@ -88,7 +101,7 @@ def _names(
 ) -> Sequence[str]:
     """What the states have beside their parameters; nothing if they are updated one at a time."""
     unscale = settings.unscale
-    if not in_plain_memory(first) or (isinstance(unscale, Tensor) and not unscale.is_cpu):
+    if type(first) not in PLAIN or (isinstance(unscale, Tensor) and not unscale.is_cpu):
         return ()
     if set(map(len, slots)) == {1}:
         return ("exp_avg",)

@@ -19,10 +19,10 @@ def made(monkeypatch):
 
     monkeypatch.setattr(cpu, "lion_columns_", lion_columns_)
 
-    def lion_updates_(updates, *args, **kwargs):
-        calls.append(("gpu", [x.numel() for x, _, _ in updates]))
+    def on_gpu(xs, gs, ms, settings):
+        calls.append(("gpu", [x.numel() for x in xs]))
 
-    monkeypatch.setattr(gpu, "lion_updates_", lion_updates_)
+    monkeypatch.setattr(gpu, "lion_columns_", on_gpu)
     monkeypatch.setattr(gpu, "takes", lambda *_: True)
     return calls
 

@@ -96,6 +96,18 @@ def test_a_gradient_that_is_no_dtensor_is_refused(mesh):
         Lion([p]).step()
 
 
+def test_a_dtensor_among_plain_parameters(mesh, bits):
+    plain = [torch.nn.Parameter(torch.linspace(-1, 1, 7)) for _ in range(3)]
+    params = [plain[0], torch.nn.Parameter(distribute_tensor(plain[1].data, mesh, [Shard(0)]))]
+    optimizer, alone = Lion(params, lr=0.5), Lion(plain[2:], lr=0.5)
+    for p in plain:
+        p.grad = torch.linspace(1, -2, 7)
+    params[1].grad = distribute_tensor(plain[1].grad, mesh, [Shard(0)])
+    optimizer.step()
+    alone.step()
+    assert bits([plain[0], local(params[1])]) == bits([plain[2]] * 2)
+
+
 def test_compiled_steps_of_dtensors(mesh, bits):
     """One graph for all steps but the first, which has no momentum yet."""
     plain = torch.nn.Parameter(torch.linspace(-1, 1, 7))

@@ -228,9 +228,10 @@ def test_places_that_an_int32_does_not_hold(machine, monkeypatch, start):
     made, table_of = updates(machine, 12, BOTH, sizes=(4096 + 77,)), gpu_small.table_of
     due = [t.clone() for t in made[0][:5]]
 
-    def moved(jobs, block):
-        rows, owners = table_of(jobs, block)
-        sizes = [start * t.itemsize if t.numel() > 100 else start // 128 * 2 for t in jobs[0]]
+    def moved(columns, block):
+        rows, owners = table_of(columns, block)
+        row = [column[0] for column in columns]
+        sizes = [start * t.itemsize if t.numel() > 100 else start // 128 * 2 for t in row]
         rows = rows - torch.tensor([*sizes, -start, start // block], device=machine)
         return Table(rows, owners)
 
@@ -272,19 +273,19 @@ def test_what_is_taken():
     assert not gpu_small.takes(*job, Rule())
 
 
-@pytest.mark.parametrize("fault", ["_launch", "table_of"])
+@pytest.mark.parametrize("fault", ["lion_columns_", "table_of"])
 def test_the_check_finds(machine, monkeypatch, fault):
     """Another count, and the scales of the rows that come after."""
-    launch, table = gpu_small._launch, gpu_small.table_of
+    make, table = gpu_small.lion_columns_, gpu_small.table_of
 
-    def next_count(batch, dtypes, count, *others):
-        launch(batch, dtypes, count + 1, *others)
+    def next_count(*columns):
+        make(*columns[:-1], columns[-1]._replace(before=columns[-1].before + 1))
 
-    def next_scales(jobs, block):
-        rows, owners = table(jobs, block)
+    def next_scales(columns, block):
+        rows, owners = table(columns, block)
         return Table(rows + torch.tensor([0, 0, 0, 2, 0, 0, 0], device=machine), owners)
 
-    faults = {"_launch": next_count, "table_of": next_scales}
+    faults = {"lion_columns_": next_count, "table_of": next_scales}
     (job,) = updates(machine, 16, BOTH, sizes=(2048,))
     scale = torch.cat([job.scale, job.scale])  # there are some to come
     monkeypatch.setattr(gpu_small, fault, faults[fault])

@@ -1,5 +1,7 @@
 """Steps of the optimizer that the kernel for small state makes: interpreted, and on a GPU."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from small_state import LR, stream
@@ -13,10 +15,10 @@ from gpu_machines import MACHINES, array, check_same, interpret, note_launches  
 
 from lion_ports.torch import (  # noqa: E402
     Lion,
+    columns,
     gpu_kernel,
     gpu_small,
     gpu_small_kernel,
-    step,
     work,
 )
 from lion_ports.torch.state import from_numpy  # noqa: E402
@@ -32,6 +34,22 @@ RUNS = [
 ]
 
 
+def pretend(monkeypatch):
+    """Let small state on the CPU go where that on a GPU does."""
+    have_a_kernel = work._have_a_kernel
+
+    def as_of_a_gpu(job):
+        return job.settings.as_given and job.average is None and have_a_kernel(job)
+
+    def lion_columns_(*columns, factors):
+        gpu_small.lion_columns_(*columns)
+
+    monkeypatch.setattr(work, "_have_a_kernel", as_of_a_gpu)
+    monkeypatch.setattr(work, "cpu_small", gpu_small)
+    monkeypatch.setattr(columns, "cpu_small", SimpleNamespace(lion_columns_=lion_columns_))
+    monkeypatch.setattr(gpu_small, "takes", lambda *update: True)
+
+
 @pytest.mark.parametrize(("dtype", "options"), RUNS, ids=str)
 @pytest.mark.parametrize("machine", MACHINES)
 def test_steps(machine, monkeypatch, dtype, options):
@@ -39,9 +57,7 @@ def test_steps(machine, monkeypatch, dtype, options):
     if machine == "interpreter":
         machine = "cpu"
         interpret(monkeypatch, gpu_kernel, gpu_small_kernel)
-        monkeypatch.setattr(work, "in_plain_memory", lambda t: False)
-        monkeypatch.setattr(step, "cpu_small", gpu_small)
-        monkeypatch.setattr(gpu_small, "takes", lambda *update: True)
+        pretend(monkeypatch)
     launches = note_launches(monkeypatch, gpu_small_kernel, "small_lion_kernel")
     arrays, grads = stream(dtype, 6, subnormal=True)
     params = {n: torch.nn.Parameter(from_numpy(x).to(machine)) for n, x in arrays.items()}
@@ -71,15 +87,16 @@ def test_a_step_leaves_small_state_on_a_gpu_to_it(monkeypatch):
     """On a device that has no memory: what is asked, and what is given to be updated."""
     asked, made = [], []
     monkeypatch.setattr(gpu_small, "takes", lambda *update: asked.append(update) or True)
-    monkeypatch.setattr(gpu_small, "lion_updates_", lambda *args, **options: made.append(args[0]))
+    monkeypatch.setattr(gpu_small, "lion_columns_", lambda *columns: made.append(columns))
     p = torch.nn.Parameter(torch.empty(130, dtype=torch.bfloat16, device="meta"))
     optimizer = Lion([p], momentum_dtype="int8", correction_bits=8)
     for count in range(2):
         p.grad = torch.empty_like(p)
         optimizer.step()
         state = optimizer.state[p]
-        due = p, p.grad, state["exp_avg"], state["exp_avg_scale"], state["correction"], count
-        assert all(a is b for a, b in zip(asked[count][:5], due[:5], strict=True))
-        assert asked[count][5] == count
-        assert len(made[count]) == 1
-        assert made[count][0] == asked[count][:6]
+        due = p, p.grad, state["exp_avg"], state["exp_avg_scale"], state["correction"]
+        *columns, settings = made[count]
+        assert all(a is b for a, b in zip(asked[count][:5], due, strict=True))
+        assert all(len(c) == 1 and c[0] is t for c, t in zip(columns, due, strict=True))
+        assert asked[count][5] == settings.before == count
+    assert len(made) == 2
