@@ -45,11 +45,12 @@ class Columns(NamedTuple):
         """Add the gradients, unscaled, to their sums (L-024, L-025)."""
         if self.sums is None:
             return
-        if self.settings.unscale is None:
+        unscale, dtype = self.settings.unscale, self.sums[0].dtype
+        if unscale is None and torch.promote_types(self.gs[0].dtype, dtype) == dtype:
             torch._foreach_add_(self.sums, self.gs)
             return
         for grad_sum, g in zip(self.sums, self.gs, strict=True):
-            grad_sum.add_(unscaled(g.to(grad_sum.dtype), self.settings.unscale))
+            grad_sum.add_(unscaled(g.to(dtype), unscale))  # L-005: rounded before it is added
 
     def mean(self, steps: int) -> "Columns":
         """These with the mean of so many gradients in place of the last, if there are sums."""

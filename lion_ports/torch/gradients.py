@@ -126,8 +126,10 @@ def common_factor(squared: list[Tensor], bound: float) -> Tensor | None:
     return clip_factor(together, bound)
 
 
-def unscaled(g: Tensor, inverse: float | Tensor) -> Tensor:
-    """The gradient of the loss itself, from ``1 / loss_scale`` (L-024)."""
+def unscaled(g: Tensor, inverse: float | Tensor | None) -> Tensor:
+    """The gradient of the loss itself, from ``1 / loss_scale``, if there is one (L-024)."""
+    if inverse is None:
+        return g
     return g * (scalar(inverse, g) if isinstance(inverse, Tensor) else inverse)
 
 
@@ -149,8 +151,7 @@ def clip_factor(squared: Tensor, bound: float) -> Tensor:
 
 def _unscaled(job: Job, g: Tensor) -> Tensor:
     """In the compute dtype of its parameter (L-005), a complex gradient as pairs."""
-    g = widen(as_reals(g), compute_dtype(job.x.dtype))
-    return g if job.settings.unscale is None else unscaled(g, job.settings.unscale)
+    return unscaled(widen(as_reals(g), compute_dtype(job.x.dtype)), job.settings.unscale)
 
 
 def _mean(job: Job, steps: int) -> Tensor:

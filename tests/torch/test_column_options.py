@@ -121,6 +121,18 @@ def test_a_mean_has_the_bits_of_the_plain_operations(name, scale, dtypes, plain,
     assert made == [len(SIZES)] * 2
 
 
+def test_a_gradient_in_float64_is_rounded_before_it_is_added():
+    """Half a last place, and not a little more: what is added to 1 then leaves it 1 (L-005)."""
+    params = [torch.nn.Parameter(torch.zeros(3)) for _ in range(2)]
+    optimizer = Lion(params, gradient_accumulation_steps=3)
+    for value in (1.0, 2**-24 + 2**-50):
+        for p in params:
+            p.grad_dtype = None
+            p.grad = torch.full((3,), value, dtype=F64)
+        optimizer.step()
+    assert [optimizer.state[p]["grad_sum"].tolist() for p in params] == [[1.0] * 3] * 2
+
+
 def test_a_norm_of_all_is_that_of_parameters_of_any_kind(made):
     """Of columns of two dtypes, and of a complex and a transposed parameter beside them."""
     params = [
