@@ -241,7 +241,8 @@ class Lion(torch.optim.Optimizer):
             work.add(*rows, slots, settings, alone=as_tensors)
         if not complete:
             counters.advance(groups, "micro")
-            torch._foreach_add_([kept["seen"] for kept in chain.from_iterable(states)], 1)
+            if seen := [kept["seen"] for kept in chain.from_iterable(states)]:
+                torch._foreach_add_(seen, 1)
         elif None not in plans:
             counters.advance(groups, "count")
         if complete and steps > 1:
@@ -268,7 +269,8 @@ class Lion(torch.optim.Optimizer):
     def _begin_window(self) -> None:
         """Count micro-steps anew; the sums are cleared by the update (L-025)."""
         counters.reset(self.param_groups, "micro")
-        torch._foreach_zero_([slots["seen"] for slots in self.state.values() if "seen" in slots])
+        if seen := [slots["seen"] for slots in self.state.values() if "seen" in slots]:
+            torch._foreach_zero_(seen)
 
     def _inverse_scale(self) -> float | Tensor | None:
         scale: Tensor | None = getattr(self, "grad_scale", None)  # given by a GradScaler

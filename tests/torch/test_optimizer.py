@@ -105,6 +105,21 @@ def test_step_without_any_gradient_does_nothing(parameter):
     assert p not in optimizer.state
 
 
+def test_micro_steps_without_any_gradient_are_counted(parameter):
+    p = parameter(1.0)
+    p.grad = None
+    optimizer = Lion([p], lr=0.5, gradient_accumulation_steps=3)
+    for _ in range(4):  # one window, and one micro-step of the next
+        optimizer.step()
+    counts = [int(optimizer.param_groups[0][name]) for name in ("count", "micro")]
+    assert (p.item(), *counts) == (1.0, 1, 1)
+    p.grad = torch.ones(1)
+    optimizer.step()
+    p.grad = None
+    optimizer.step()
+    assert p.item() == 0.5
+
+
 @pytest.mark.parametrize(
     "options",
     [
