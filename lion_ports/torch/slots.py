@@ -23,7 +23,8 @@ def init_all(
     """:func:`init_slots` of many; quick where they need a momentum alone, and have it.
 
     Raises:
-        StateError: a tensor of a state has another shape than its parameter, or is due to it.
+        StateError: a tensor of a state has another shape than its parameter, or is due to it; or
+            small state has another dtype than it can have.
     """
     more = group["momentum_dtype"] == "int8" or group["correction_bits"]
     more = more or group["ema_decay"] is not None or config.gradient_accumulation_steps > 1
@@ -36,8 +37,7 @@ def init_all(
     for name, called in _BESIDE.items():
         _refuse_other_shapes(params, list(map(dict.get, slots, repeat(name), params)), called)
     for p, kept in zip(params, slots, strict=True):
-        if "exp_avg_scale" in kept and kept["exp_avg_scale"].numel() != scale_count(p.numel()):
-            raise _replaced(p, kept["exp_avg_scale"], "scales of the momentum")
+        _refuse_small(p, kept)
 
 
 def init_slots(p: Tensor, slots: Slots, group: Group, config: LionConfig) -> None:
@@ -73,6 +73,24 @@ def _refuse_other_shapes(params: Sequence[Tensor], beside: Sequence[Tensor], cal
     if not same_shapes(params, beside):
         pairs = zip(params, beside, strict=True)
         raise _replaced(*next((p, t) for p, t in pairs if p.shape != t.shape), called)
+
+
+def _refuse_small(p: Tensor, slots: Slots) -> None:
+    """Raise a StateError if scales or correction do not fit their parameter (L-031, L-032)."""
+    scales, correction = slots.get("exp_avg_scale"), slots.get("correction")
+    if scales is not None and scales.numel() != scale_count(p.numel()):
+        raise _replaced(p, scales, "scales of the momentum")
+    with_correction = None if correction is None else p
+    for called, t, due in (
+        ("the scales of a momentum are", scales, (torch.bfloat16,)),
+        ("a correction is", correction, tuple(CORRECTIONS.values())),
+        ("a parameter with a correction is", with_correction, (torch.bfloat16,)),
+    ):
+        if t is not None and t.dtype not in due:
+            raise StateError(
+                f"{called} of {t.dtype}, and not of {' or '.join(map(str, due))}, as it was made; "
+                "convert it back, or take the old state out of optimizer.state"
+            )
 
 
 def _replaced(p: Tensor, beside: Tensor, called: str) -> StateError:

@@ -113,6 +113,32 @@ def test_a_correction_of_another_dtype():
 
 
 @pytest.mark.parametrize(
+    ("slot", "dtype", "words"),
+    [
+        (None, torch.float32, "a parameter with a correction is of torch.float32"),
+        ("exp_avg_scale", torch.float32, "scales of a momentum are of torch.float32"),
+        ("exp_avg_scale", torch.int8, "scales of a momentum are of torch.int8"),
+        ("correction", torch.float32, "a correction is of torch.float32, and not of torch.int8 or"),
+    ],
+    ids=str,
+)
+def test_what_was_converted_is_refused_before_anything_moves(slot, dtype, words, bits):
+    """As by ``model.float()``: in what has another dtype, other numbers would be found."""
+    p, optimizer = begun(SMALL)
+    slots = optimizer.state[p]
+    if slot is None:
+        p.data, p.grad_dtype = p.data.to(dtype), None
+    else:
+        slots[slot] = slots[slot].to(dtype)
+    before = bits([p, slots])
+    with pytest.raises(StateError, match=words):
+        optimizer.step()
+    assert bits([p, slots]) == before
+    del optimizer.state[p]
+    optimizer.step()
+
+
+@pytest.mark.parametrize(
     ("dtype", "options", "each"),
     [
         (torch.float32, INT8, 1 + 2 / 128),
