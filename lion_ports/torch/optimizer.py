@@ -28,7 +28,7 @@ from lion_ports.torch.gradients import named_parameters, refuse_unfit, taking_pa
 from lion_ports.torch.groups import SETTINGS, WIDE, Watch, complete, keep_once, refuse_names
 from lion_ports.torch.jobs import Group, Slots, settings_of
 from lion_ports.torch.loading import restore_dtypes, to_load
-from lion_ports.torch.scaling import inverse_scale, left_out, loss_scale
+from lion_ports.torch.scaling import inverse_scale, left_out, loss_scale, rescale
 from lion_ports.torch.sharding import refuse_sharded
 from lion_ports.torch.slots import init_all
 from lion_ports.torch.step import update_
@@ -231,9 +231,11 @@ class Lion(torch.optim.Optimizer):
         unscale = self._inverse_scale()  # before a dynamic scale changes
         work = Work([], [])
         if left_out(groups, self.config, getattr(self, "found_inf", None)):  # as above
+            rescale(groups, self.config, skipped=True)
             counters.advance(groups, "skipped")
             return work, False
         states = [self._states(group, ps) for group, (ps, _) in zip(groups, due, strict=True)]
+        rescale(groups, self.config, skipped=False)
         for (group, watch), plan in zip(watched, plans, strict=False):
             watch.carry_out(group, plan)
         for group, rows, slots in zip(groups, due, states, strict=True):

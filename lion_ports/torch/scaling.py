@@ -36,7 +36,7 @@ def inverse_scale(
 
 
 def left_out(groups: Groups, config: LionConfig, found_inf: Tensor | None) -> bool:
-    """Whether this step is skipped (L-019); a dynamic loss scale is brought forward (L-024).
+    """Whether this step is skipped (L-019, L-024).
 
     Args:
         groups: all of an optimizer.
@@ -52,17 +52,17 @@ def left_out(groups: Groups, config: LionConfig, found_inf: Tensor | None) -> bo
     bad = nonfinite(groups)
     if bad and config.nonfinite == "raise":
         raise NonFiniteError(bad)
-    if config.dynamic:
-        _rescale(groups, config, finite=not bad)
     return overflow or bool(bad)
 
 
-def _rescale(groups: Groups, config: LionConfig, *, finite: bool) -> None:
-    """Bring a dynamic loss scale forward (L-024)."""
+def rescale(groups: Groups, config: LionConfig, *, skipped: bool) -> None:
+    """Bring the loss scale forward if it is dynamic (L-024)."""
+    if not config.dynamic:
+        return
     scale = float(groups[0]["loss_scale"])
-    if not finite:
+    if skipped:
         scale = max(scale / 2, LOSS_SCALE_MIN)
-    elif counters.advance(groups, "good_steps") == config.loss_scale_growth_interval:
+    elif counters.advance(groups, "good_steps") >= config.loss_scale_growth_interval:
         scale = min(scale * 2, LOSS_SCALE_MAX)
     else:
         return

@@ -229,3 +229,16 @@ def test_what_was_replaced_by_another_shape_is_refused_before_anything_moves(pla
     del optimizer.state[params[place]]
     optimizer.step()
     assert not torch.equal(params[place], before[place])
+
+
+def test_a_dynamic_loss_scale_does_not_count_a_step_that_is_refused(bits):
+    params = [torch.nn.Parameter(torch.ones(3)) for _ in range(2)]
+    optimizer = Lion(params, loss_scale="dynamic", loss_scale_growth_interval=2)
+    for p in params:
+        p.grad = torch.ones_like(p)
+    optimizer.step()
+    optimizer.state[params[1]]["exp_avg"] = torch.ones(5)
+    before = bits(optimizer.state_dict())
+    with pytest.raises(StateError, match=r"its momentum \(5,\)"):
+        optimizer.step()
+    assert bits(optimizer.state_dict()) == before

@@ -162,6 +162,17 @@ def test_a_dynamic_loss_scale_is_left_where_there_is_none(parameter):
     assert "loss_scale" not in optimizer.param_groups[0]
 
 
+def test_a_dynamic_loss_scale_that_is_due_already_grows(parameter):
+    """After more finite steps than the optimizer that goes on waits for (L-024)."""
+    slow = Lion([parameter(1.0)], loss_scale="dynamic")
+    for _ in range(5):
+        slow.step()
+    quick = Lion([parameter(1.0)], loss_scale="dynamic", loss_scale_growth_interval=3)
+    quick.load_state_dict(slow.state_dict())
+    quick.step()
+    assert quick.loss_scale == 2 * slow.loss_scale
+
+
 def test_what_is_no_state_is_refused(parameter, bits):
     for state in ({"model": 1}, {"state": [], "param_groups": []}):
         refused(StateError, "it has no 'state'", Lion([parameter(1.0)]), state, bits)
