@@ -51,19 +51,19 @@ def lion_kernel(
     x_address, g_address, m_address = tl.load(row), tl.load(row + 1), tl.load(row + 2)
     size = tl.load(row + 3)
     start = (block - tl.load(row + 4)) * BLOCK  # int64, as all of the table
+    rest = tl.minimum(size - start, BLOCK).to(tl.int32)
     x = x_address.to(tl.pointer_type(X)) + start
     g = g_address.to(tl.pointer_type(G)) + start
     m = m_address.to(tl.pointer_type(M)) + start
     count = None if counts is None else counts + owner
     aligned = ((x_address | g_address | m_address) & 15) == 0
     # As nearly all blocks are: with nothing masked, 16 bytes move at a time.
-    if aligned & (size - start >= BLOCK):
+    if aligned & (rest == BLOCK):
         x, g, m = tl.multiple_of(x, 16), tl.multiple_of(g, 16), tl.multiple_of(m, 16)
         _update(
             x, g, m, None, size, count, scalars, COUNT, MAXIMIZE, CLIP, CAUTIOUS_DECAY, BLOCK
         )  # fmt: skip
     else:
-        rest = size - start
         _update(
             x, g, m, rest, size, count, scalars, COUNT, MAXIMIZE, CLIP, CAUTIOUS_DECAY, BLOCK
         )  # fmt: skip
