@@ -13,9 +13,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lion_ports.torch import cpu, cpu_small, cpu_sums, gpu, gpu_small
+from lion_ports.torch import cpu, cpu_small, gpu, gpu_small
 from lion_ports.torch.arithmetic import compute_dtype
-from lion_ports.torch.gradients import clip_factor, unscaled
+from lion_ports.torch.cpu_sums import clip_factors, squared_norms
+from lion_ports.torch.gradients import unscaled
 from lion_ports.torch.jobs import PLAIN, Settings
 
 _dtype, _device = attrgetter("dtype"), attrgetter("device")
@@ -58,10 +59,10 @@ class Columns(NamedTuple):
             return self
         return self._replace(gs=self.sums, settings=self.settings._replace(unscale=1 / steps))
 
-    def squared_norms(self) -> Tensor:
+    def squared_norms(self) -> NDArray[Any]:
         """The sum of squares of each gradient, unscaled, in the compute dtype (L-027)."""
         unscale, dtype = self.settings.unscale, compute_dtype(self.xs[0].dtype)
-        return cpu_sums.squared_norms(self.gs, None if unscale is None else float(unscale), dtype)
+        return squared_norms(self.gs, None if unscale is None else float(unscale), dtype)
 
     def update_(self, factor: Tensor | None) -> None:
         """Update parameters and all that is beside them, in place.
@@ -90,7 +91,7 @@ class Columns(NamedTuple):
     def _factors(self, factor: Tensor | None) -> NDArray[Any] | None:
         bound, dtype = self.settings.clipnorm, compute_dtype(self.xs[0].dtype)
         if bound is not None:
-            return clip_factor(self.squared_norms(), bound).numpy()
+            return clip_factors(self.squared_norms(), bound)
         if factor is not None:
             return factor.to("cpu", dtype).repeat(len(self.xs)).numpy()
         return None

@@ -20,7 +20,7 @@ from lion_ports.torch.threads import in_blocks
 _CHUNK = 1 << 14
 
 
-def squared_norms(gs: Sequence[Tensor], unscale: float | None, dtype: torch.dtype) -> Tensor:
+def squared_norms(gs: Sequence[Tensor], unscale: float | None, dtype: torch.dtype) -> NDArray[Any]:
     """The sum of squares of each gradient (L-027).
 
     Args:
@@ -46,7 +46,17 @@ def squared_norms(gs: Sequence[Tensor], unscale: float | None, dtype: torch.dtyp
     )
     in_blocks(work, int(starts[-1]))
     with np.errstate(over="ignore"):
-        return torch.from_numpy(np.bincount(owners, sums, len(gs)).astype(compute))
+        return np.bincount(owners, sums, len(gs)).astype(compute)
+
+
+def clip_factors(squared: NDArray[Any], bound: float) -> NDArray[Any]:
+    """What brings each norm within ``bound``, from their squares; 1 where it is (L-027).
+
+    Not by operations of torch, which would wake its threads for thousands of norms.
+    """
+    rounded = squared.dtype.type(min(bound, float(np.finfo(squared.dtype).max)))
+    factors: NDArray[Any] = rounded / np.maximum(np.sqrt(squared), rounded)
+    return factors
 
 
 def count_agreeing(table: Any, kinds: Any, options: Any, factors: Any) -> NDArray[np.int64]:

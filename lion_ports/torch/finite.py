@@ -2,12 +2,13 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
-from lion_ports.torch import cpu_sums
 from lion_ports.torch.columns import Column, by_kind
+from lion_ports.torch.cpu_sums import squared_norms
 from lion_ports.torch.cpu_table import KINDS, has_kernel, in_plain_memory
 from lion_ports.torch.gradients import named_parameters
 from lion_ports.torch.jobs import PLAIN
@@ -34,6 +35,6 @@ def _sum_is_finite(grads: Column) -> bool:
     g = grads[0]
     if in_plain_memory(g) and g.is_contiguous() and g.dtype in KINDS and has_kernel():
         wide = torch.float64 if g.dtype == torch.float64 else torch.float32
-        return bool(cpu_sums.squared_norms(grads, None, wide).isfinite().all())
-    norm = get_total_norm([g for g in grads if g.numel()], float("inf"))
-    return bool(norm.isfinite())
+        return bool(np.isfinite(squared_norms(grads, None, wide)).all())
+    full = [g for g in grads if g.numel()]
+    return not full or bool(get_total_norm(full, float("inf")).isfinite())

@@ -135,6 +135,7 @@ def unscaled(g: Tensor, inverse: float | Tensor | None) -> Tensor:
 
 def clipped_value(g: Tensor, bound: float) -> Tensor:
     """Each element within ``[-bound, bound]`` (L-026)."""
+    bound = bound if bound <= torch.finfo(g.dtype).max else torch.inf
     return g.clamp(-bound, bound)
 
 
@@ -145,6 +146,7 @@ def squared_norm(g: Tensor, like: Tensor) -> Tensor:
 
 def clip_factor(squared: Tensor, bound: float) -> Tensor:
     """What brings a norm within ``bound``; 1 where it is (L-027)."""
+    bound = min(bound, torch.finfo(squared.dtype).max)
     # One division: ``bound / tensor`` would be a reciprocal and a product.
     return torch.div(scalar(bound, squared), squared.sqrt().clamp(min=bound))
 

@@ -153,7 +153,7 @@ def test_a_norm_of_all_is_that_of_parameters_of_any_kind(made):
 
 
 @pytest.mark.parametrize("dtype", [F32, F64, BF16, F16], ids=str)
-def test_a_sum_of_squares_does_not_depend_on_threads(dtype, bits):
+def test_a_sum_of_squares_does_not_depend_on_threads(dtype):
     generator = torch.Generator().manual_seed(2)
     sizes = (0, 1, 63, 64, 65, 1 << 14, (1 << 14) + 1, 3_000_000, 0)
     gs = [torch.randn(size, generator=generator).to(dtype) for size in sizes]
@@ -162,18 +162,25 @@ def test_a_sum_of_squares_does_not_depend_on_threads(dtype, bits):
     try:
         for threads in (1, 2, 3, 7):
             torch.set_num_threads(threads)
-            found.append(bits(cpu_sums.squared_norms(gs, 0.5, wide)))
+            found.append(cpu_sums.squared_norms(gs, 0.5, wide).tobytes())
     finally:
         torch.set_num_threads(before)
     assert found == found[:1] * 4
     due = torch.stack([(g.double() * 0.5).square().sum() for g in gs]).to(wide)
-    torch.testing.assert_close(cpu_sums.squared_norms(gs, 0.5, wide), due)
+    torch.testing.assert_close(torch.from_numpy(cpu_sums.squared_norms(gs, 0.5, wide)), due)
 
 
 def test_a_square_that_is_too_large_or_small_is_so_in_the_compute_dtype():
     gs = [torch.tensor([1e20, 1.0]), torch.tensor([1e-30] * 100), torch.tensor([1e19] * 3)]
     found = cpu_sums.squared_norms(gs, None, F32)
     assert found.tolist() == [torch.inf, 0.0, torch.tensor([3e38]).item()]
+
+
+@pytest.mark.parametrize("option", ["clipvalue", "clipnorm", "global_clipnorm"])
+def test_a_bound_that_float32_does_not_hold_bounds_nothing(option, plain, bits):
+    for bound in (1e300, 3e38):
+        case = {option: bound}, MIXTURES[0], exact
+        assert bits(trained(*case)) == bits(plain(*case)) == bits(trained({}, *case[1:]))
 
 
 @pytest.mark.parametrize(
