@@ -117,7 +117,7 @@ CONTENDERS = (
     _mlx("mlx AdamW", "mlx", "mlx.optimizers:AdamW"),
     _mlx("mlx AdamW, mx.compile", "mlx", "mlx.optimizers:AdamW", "compile"),
 )
-"""Lions in 8 bits are left out: they are lossy on purpose, and move other bytes."""
+"""Other people's Lions in 8 bits are left out: they are lossy on purpose, and move other bytes."""
 
 _PLAIN = {"torch": "eager", "optax": "optax", "mlx": "eager"}
 

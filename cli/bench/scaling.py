@@ -7,6 +7,7 @@ import click
 from lion_ports.cli.bench import catalog
 from lion_ports.cli.bench.running import collect, common_options, finish, settings
 from lion_ports.cli.bench.step import contender_options, refuse_too_large
+from lion_ports.cli.bench.variants import variants
 
 ALSO = ("mlx Lion, mx.compile", "torch AdamW fused", "optax.adamw", "mlx AdamW, mx.compile")
 
@@ -33,7 +34,13 @@ ALSO = ("mlx Lion, mx.compile", "torch AdamW fused", "optax.adamw", "mlx AdamW, 
 @contender_options
 @common_options(rounds=7, seconds=0.02)
 def command(
-    most: int, total: int, only: tuple[str, ...], peers: bool, more: tuple[str, ...], **given: Any
+    most: int,
+    total: int,
+    only: tuple[str, ...],
+    peers: bool,
+    more: tuple[str, ...],
+    with_: tuple[str, ...],
+    **given: Any,
 ) -> int:
     """From small to large: one tensor of many sizes, one size in many tensors.
 
@@ -44,6 +51,7 @@ def command(
 
     chosen = settings("scaling", given)
     contenders = catalog.chosen(chosen.backends, only=only, peers=peers, more=more)
+    contenders += variants(contenders, with_)
     if not only:
         few = {*catalog.BASELINES.values(), *ALSO}
         slow = [c for c in contenders if c.backend == "torch" and c.way == "compile"]

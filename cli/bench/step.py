@@ -7,6 +7,7 @@ import click
 
 from lion_ports.cli.bench import catalog
 from lion_ports.cli.bench.running import DTYPES, Settings, collect, common_options, finish, settings
+from lion_ports.cli.bench.variants import variants
 
 
 def contender_options(command: Any) -> Any:
@@ -17,6 +18,9 @@ def contender_options(command: Any) -> Any:
                           "mlx:MODULE:CLASS."),
         click.option("--only", multiple=True, metavar="PATTERN",
                      help="Only those whose name matches, as in 'lion-*'; --peer's are always in."),
+        click.option("--with", "with_", multiple=True, metavar="NAME=VALUE,...",
+                     help="Ours once more with these settings, as in clipnorm=1.0 or "
+                          "momentum_dtype=int8; may be repeated."),
         click.option("--peers/--no-peers", default=True, help="Other people's optimizers [yes]."),
         click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True,
                      help="Of parameters, gradients and state."),
@@ -36,7 +40,12 @@ def contender_options(command: Any) -> Any:
 @contender_options
 @common_options(rounds=15, seconds=0.05)
 def command(
-    shapes: str, only: tuple[str, ...], peers: bool, more: tuple[str, ...], **given: Any
+    shapes: str,
+    only: tuple[str, ...],
+    peers: bool,
+    more: tuple[str, ...],
+    with_: tuple[str, ...],
+    **given: Any,
 ) -> int:
     """One step of every optimizer found here, on the same shapes.
 
@@ -48,6 +57,7 @@ def command(
     tensors = parse(shapes)
     chosen = settings("step", given)
     contenders = catalog.chosen(chosen.backends, only=only, peers=peers, more=more)
+    contenders += variants(contenders, with_)
     refuse_too_large(contenders, [tensors], chosen)
     case = {"name": shapes, "shapes": tensors}
     document = collect(

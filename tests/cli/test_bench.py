@@ -176,6 +176,25 @@ def test_large_shapes_are_counted_in_millions(bench):
     assert "one step of 1.2 M parameters in 2 tensors" in out
 
 
+@pytest.mark.parametrize(
+    ("backend", "ours"),
+    [("torch", "lion-ports"), ("jax", "lion-ports fused_lion"), ("mlx", "lion-ports")],
+)
+def test_ours_once_more_with_other_settings(backend, ours, bench, folder):
+    pytest.importorskip(backend, reason=f"needs the extra '{backend}'")
+    small, many = "momentum_dtype=int8", "betas=(0.9, 0.95),ema_decay=0.5"
+    code, _, _ = bench(
+        "step", "--backend", backend, "--shapes", "2x128", "--only", ours, "--with", small,
+        "--with", many, *QUICK, "--json", "all.json",
+    )  # fmt: skip
+    assert code == 0
+    entries = contenders(document(folder)["backends"][0])
+    found = {name: entry["bytes_per_parameter"] for name, entry in entries.items()}
+    # Parameter and gradient, and twice the state: float32; a byte and a scale; float32 and average.
+    due = {ours: 20, f"{ours}, {small}": 12 + 2 * (1 + 2 / 128), f"{ours}, {many}": 28}
+    assert found == pytest.approx(due, rel=1e-4)
+
+
 def test_only_knows_the_names_of_peers_and_leaves_none_of_them_out(bench, folder):
     arguments = ("step", "--backend", "mlx", "--shapes", "2x10", *QUICK, "--json", "all.json")
     peer = ("--peer", "mlx:mine:RaisesLater")
@@ -253,6 +272,12 @@ def test_the_loops_train_the_model_of_the_trainer(backend, bench, folder):
         ("step --threads 4096", "--threads 4096: this machine has"),
         ("step --rounds 0", "--rounds"),
         ("step --only nobody", "--only nobody: matches none of lion-ports"),
+        ("step --with clipnorm", "--with clipnorm: write NAME=VALUE,NAME=VALUE"),
+        ("step --with int8", "--with int8: write NAME=VALUE"),
+        ("step --with momentum=int8", "'momentum'; did you mean 'momentum_dtype'?"),
+        ("scaling --with clipnorm=-1", "--with clipnorm=-1: clipnorm = -1 is not"),
+        ("step --with lr=0.1", "--with lr=0.1: the command sets the learning rate itself"),
+        ("step --only lion-pytorch --with clipnorm=1", "none of ours takes part"),
         ("step --peer mine:Raises", "--peer mine:Raises: write torch:MODULE:CLASS"),
         ("step --backend jax --peer torch:mine:Raises", "its backend is not among jax"),
         ("step --json missing/all.json", "no such folder"),
