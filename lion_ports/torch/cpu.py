@@ -91,9 +91,9 @@ def lion_columns_(
     scales = None
     if rule.cautious:
         agreeing = count_agreeing(table, kinds, options, factors) + np.int64(1)
-        scales = np.minimum(
-            np.diff(starts).astype(compute) / agreeing.astype(compute), compute(rule.cautious_cap)
-        )
+        with np.errstate(over="ignore"):
+            cap = compute(rule.cautious_cap)
+        scales = np.minimum(np.diff(starts).astype(compute) / agreeing.astype(compute), cap)
     work = partial(update_.update_, table, kinds, options, scales, factors)
     in_blocks(work, int(starts[-1]))
 

@@ -31,6 +31,8 @@ def squared_norms(gs: Sequence[Tensor], unscale: float | None, dtype: torch.dtyp
     from lion_ports.torch import cpu_sums_kernel
 
     compute = KINDS[dtype]
+    with np.errstate(over="ignore"):
+        factor = None if unscale is None else compute(unscale)
     starts = starts_of(gs)
     counts = -(-np.diff(starts) // _CHUNK)  # of chunks
     owners = np.repeat(np.arange(len(gs)), counts)
@@ -41,7 +43,7 @@ def squared_norms(gs: Sequence[Tensor], unscale: float | None, dtype: torch.dtyp
         cpu_sums_kernel.sum_squares,
         (addresses(gs), starts, owners, begins),
         (LIKE[gs[0].dtype], LIKE[dtype]),
-        (None if unscale is None else compute(unscale), None),
+        (factor, None),
         sums,
     )
     in_blocks(work, int(starts[-1]))
@@ -55,7 +57,8 @@ def clip_factors(squared: NDArray[Any], bound: float) -> NDArray[Any]:
     Not by operations of torch, which would wake its threads for thousands of norms.
     """
     rounded = squared.dtype.type(min(bound, float(np.finfo(squared.dtype).max)))
-    factors: NDArray[Any] = rounded / np.maximum(np.sqrt(squared), rounded)
+    with np.errstate(invalid="ignore"):  # of a bound that is rounded to nothing
+        factors: NDArray[Any] = rounded / np.maximum(np.sqrt(squared), rounded)
     return factors
 
 

@@ -176,6 +176,23 @@ def test_a_square_that_is_too_large_or_small_is_so_in_the_compute_dtype():
     assert found.tolist() == [torch.inf, 0.0, torch.tensor([3e38]).item()]
 
 
+@pytest.mark.parametrize(
+    ("options", "gradient", "due"),
+    [
+        ({"cautious": True, "cautious_cap": 1e300}, 1.0, -0.25),
+        ({"loss_scale": 1e-50, "clipnorm": 1.0}, 1.0, torch.nan),  # infinity by nothing
+        ({"clipnorm": 1e-50}, 0.0, torch.nan),  # nothing by nothing
+    ],
+    ids=str,
+)
+def test_a_number_that_float32_does_not_hold_is_rounded_without_a_warning(options, gradient, due):
+    p = torch.nn.Parameter(torch.tensor([0.0]))
+    optimizer = Lion([p], lr=0.5, **options)
+    p.grad = torch.tensor([gradient])
+    optimizer.step()
+    torch.testing.assert_close(p.detach(), torch.tensor([due]), rtol=0, atol=0, equal_nan=True)
+
+
 @pytest.mark.parametrize("option", ["clipvalue", "clipnorm", "global_clipnorm"])
 def test_a_bound_that_float32_does_not_hold_bounds_nothing(option, plain, bits):
     for bound in (1e300, 3e38):
