@@ -146,6 +146,15 @@ def test_another_default_device_changes_nothing(options, bits):
     assert runs[0] == runs[1]
 
 
+def test_gradients_of_no_elements_are_finite_on_any_default_device():
+    p = torch.nn.Parameter(torch.empty(0, dtype=torch.complex64))
+    p.grad = torch.empty_like(p)
+    optimizer = Lion([p], nonfinite="skip")
+    with torch.device("meta"):
+        optimizer.step()
+    assert optimizer.skipped == 0
+
+
 @pytest.mark.parametrize("wd", [0.1, torch.tensor(0.1)], ids=str)
 def test_a_peak_on_a_device_is_not_waited_for(wd):
     """As of ``meta``, which never has it."""
