@@ -60,7 +60,8 @@ def update_(work: Work, *, steps: int = 1, global_clipnorm: float | None = None)
 
 def _update_jobs(jobs: list[Job], steps: int, factor: Tensor | None) -> None:
     scratch: Scratch = {}
-    batches = None if torch.compiler.is_compiling() else _Batches()
+    # Settings are tensors for a compiler: it breaks the graph at what it cannot trace, and goes on.
+    batches = None if isinstance(jobs[0].settings.before, Tensor) else _Batches()
     for job, g in effective_gradients(jobs, steps=steps, factor=factor):
         if batches is None or not batches.take(job, g):
             _update_alone(job, g, scratch)

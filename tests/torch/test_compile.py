@@ -73,6 +73,29 @@ def test_compiled_steps_are_eager_steps(options, bits):
     assert len(graphs) == 1
 
 
+@pytest.mark.parametrize("dtypes", ["bfloat16", "bfloat16 complex64"])
+def test_a_kernel_is_not_traced_where_a_graph_breaks(dtypes, bits):
+    """As it does at a gradient of another dtype than its parameter; tracing a kernel would warn."""
+    runs = []
+    for compiles in (False, True):
+        generator = torch.Generator().manual_seed(0)
+        params = [
+            torch.nn.Parameter(torch.randn(size, generator=generator).to(getattr(torch, dtype)))
+            for dtype in dtypes.split()
+            for size in (3, 7)
+        ]
+        optimizer = Lion(params, lr=0.1, weight_decay=0.1)
+        step = compiled(optimizer)[0] if compiles else optimizer.step
+        for _ in range(3):
+            for p in params:
+                p.grad_dtype = None
+                g = torch.randn(p.shape, generator=generator)
+                p.grad = g.to(p.dtype) if p.is_complex() else g
+            step()
+        runs.append(bits(params))
+    assert runs[0] == runs[1]
+
+
 @pytest.mark.parametrize(
     ("make", "change"), [(float, numbers), (torch.tensor, tensors)], ids=["numbers", "tensors"]
 )
