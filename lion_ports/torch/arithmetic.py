@@ -97,6 +97,11 @@ def scalar(value: float | Tensor, like: Tensor) -> Tensor:
     return torch.full((), value, dtype=like.dtype, device=like.device)
 
 
+def bound_in(bound: float, dtype: torch.dtype) -> float:
+    """A bound that is to be rounded to a dtype, which torch refuses of what is too large for it."""
+    return bound if bound <= torch.finfo(dtype).max else torch.inf
+
+
 def divided(a: float | Tensor, b: float | Tensor, dtype: torch.dtype) -> Tensor:
     """``a / b``, both rounded to a dtype and divided in it, on the device where one of them is."""
     devices = [n.device for n in (a, b) if isinstance(n, Tensor) and not n.is_cpu]

@@ -22,7 +22,6 @@ from lion_ports.torch.cpu_table import (
     LIKE,
     has_kernel,
     in_plain_memory,
-    kernel,
     starts_of,
 )
 from lion_ports.torch.jobs import Settings, Update, addresses, alike
@@ -80,7 +79,8 @@ def lion_columns_(
         factors: what each gradient is multiplied by at last (L-027), in the compute dtype.
         averages: contiguous, in the compute dtype (L-029).
     """
-    update_: Any = kernel()
+    from lion_ports.torch import cpu_kernel
+
     dtype, rule = compute_dtype(xs[0].dtype), settings.rule
     compute = KINDS[dtype]
     kinds = LIKE[xs[0].dtype], LIKE[gs[0].dtype], LIKE[ms[0].dtype], LIKE[dtype]
@@ -94,7 +94,7 @@ def lion_columns_(
         with np.errstate(over="ignore"):
             cap = compute(rule.cautious_cap)
         scales = np.minimum(np.diff(starts).astype(compute) / agreeing.astype(compute), cap)
-    work = partial(update_.update_, table, kinds, options, scales, factors)
+    work = partial(cpu_kernel.update_, table, kinds, options, scales, factors)
     in_blocks(work, int(starts[-1]))
 
 

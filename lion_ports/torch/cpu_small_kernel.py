@@ -13,8 +13,8 @@ from numba.extending import overload
 
 from lion_ports.torch.cpu_kernel import update_short
 from lion_ports.torch.cpu_numbers import at, compiled, narrow, tensor, widen
+from lion_ports.torch.storage import BLOCK
 
-_BLOCK = 128
 _I32, _U32, _F32 = np.int32, np.uint32, np.float32
 _INFINITY, _MAGNITUDE, _SIGN = _U32(0x7F800000), _U32(0x7FFFFFFF), _U32(0x80000000)
 _STEP, _OCTAVES = _U32(1 << 20), _I32(15 << 23)
@@ -158,13 +158,13 @@ def update_small_(
     xs, gs, ms, ss, cs, sizes, starts = table
     x_kind, g_kind, m_kind, s_kind, c_kind, compute = kinds
     lr = options[0][0]
-    whole, wide = np.empty(_BLOCK, compute.dtype), np.empty(_BLOCK, compute.dtype)
+    whole, wide = np.empty(BLOCK, compute.dtype), np.empty(BLOCK, compute.dtype)
     t = np.searchsorted(starts, first, side="right") - 1
     for block in range(first, last):
         while block >= starts[t + 1]:
             t += 1
-        start = (block - starts[t]) * _BLOCK
-        n = min(_BLOCK, sizes[t] - start)
+        start = (block - starts[t]) * BLOCK
+        n = min(BLOCK, sizes[t] - start)
         x, g = tensor(xs, t, start, n, x_kind), tensor(gs, t, start, n, g_kind)
         m, c = tensor(ms, t, start, n, m_kind), tensor(cs, t, start, n, c_kind)
         s = tensor(ss, t, block - starts[t], 1, s_kind)

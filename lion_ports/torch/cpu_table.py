@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 from itertools import accumulate
-from types import ModuleType
 
 import numpy as np
 import torch
@@ -36,19 +35,14 @@ def starts_of(tensors: Sequence[Tensor]) -> NDArray[np.int64]:
     return np.fromiter(sizes, np.int64, len(tensors) + 1)
 
 
-def has_kernel() -> bool:
-    """Whether Numba is there."""
-    return kernel() is not None
-
-
 @cache
-def kernel() -> ModuleType | None:
-    """The compiled update; None where Numba is not installed. Imported when first needed."""
+def has_kernel() -> bool:
+    """Whether Numba is there, and works. It is imported when this is asked first."""
     if find_spec("numba") is None:
-        return None
+        return False
     try:
-        from lion_ports.torch import cpu_kernel
+        import lion_ports.torch.cpu_kernel  # noqa: F401
     except (ImportError, OSError, SystemError) as error:  # a library is missing, or made for others
         warnings.warn(f"Lion is slower without numba, which is broken: {error}", stacklevel=2)
-        return None
-    return cpu_kernel
+        return False
+    return True

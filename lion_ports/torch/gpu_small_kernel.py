@@ -9,13 +9,14 @@ import torch
 import triton
 import triton.language as tl
 
+from lion_ports.torch import storage
 from lion_ports.torch.gpu_kernel import DTYPES as _FLOATS
 from lion_ports.torch.gpu_kernel import _direction, _narrow, _updated
 
 DTYPES = {**_FLOATS, torch.int8: tl.int8, torch.int16: tl.int16}
 
 # Elements that share a scale.
-_SHARED = tl.constexpr(128)
+_SHARED = tl.constexpr(storage.BLOCK)
 _INFINITY, _MAGNITUDE, _SIGN = (tl.constexpr(n) for n in (0x7F800000, 0x7FFFFFFF, -0x80000000))
 _QUIET_NAN = tl.constexpr(0x7FC00000)
 _SHIFT, _STEP, _OCTAVES = (tl.constexpr(n) for n in (20, 1 << 20, 15 << 23))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lion_ports.errors import ConfigError, DtypeError, StateError
-from lion_ports.torch.arithmetic import as_reals, compute_dtype, scalar, widen
+from lion_ports.torch.arithmetic import as_reals, bound_in, compute_dtype, scalar, widen
 from lion_ports.torch.jobs import PLAIN, Group, Job, Slots, same_shapes
 from lion_ports.torch.sharding import refuse_mixture, total
 
@@ -135,7 +135,7 @@ def unscaled(g: Tensor, inverse: float | Tensor | None) -> Tensor:
 
 def clipped_value(g: Tensor, bound: float) -> Tensor:
     """Each element within ``[-bound, bound]`` (L-026)."""
-    bound = bound if bound <= torch.finfo(g.dtype).max else torch.inf
+    bound = bound_in(bound, g.dtype)
     return g.clamp(-bound, bound)
 
 

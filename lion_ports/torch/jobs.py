@@ -40,6 +40,11 @@ class Settings(NamedTuple):
     clipped_together: bool = False
 
     @property
+    def for_compiler(self) -> bool:
+        """Whether numbers that change are tensors, which a compiler does not look into."""
+        return isinstance(self.before, Tensor)
+
+    @property
     def as_given(self) -> bool:
         """Whether no option changes a gradient, but for its sign."""
         clipped = self.clipvalue is not None or self.clipnorm is not None or self.clipped_together

@@ -60,8 +60,8 @@ def update_(work: Work, *, steps: int = 1, global_clipnorm: float | None = None)
 
 def _update_jobs(jobs: list[Job], steps: int, factor: Tensor | None) -> None:
     scratch: Scratch = {}
-    # Settings are tensors for a compiler: it breaks the graph at what it cannot trace, and goes on.
-    batches = None if isinstance(jobs[0].settings.before, Tensor) else _Batches()
+    # Not by torch.compiler.is_compiling(): where a graph breaks that is False, and tracing goes on.
+    batches = None if jobs[0].settings.for_compiler else _Batches()
     for job, g in effective_gradients(jobs, steps=steps, factor=factor):
         if batches is None or not batches.take(job, g):
             _update_alone(job, g, scratch)
@@ -163,7 +163,7 @@ def _parts(job: Job, g: Tensor, scratch: Scratch) -> Iterator[_Part]:
     rule = job.settings.rule
     whole = rule.cautious or rule.nonlinearity == "l2"  # these look at all elements
     # A compiler fuses; a GPU has no use for slices of what is not loaded and stored.
-    if not (large and flat) or whole or torch.compiler.is_compiling():
+    if not (large and flat) or whole or job.settings.for_compiler:
         yield _Part(x, g, m, scale, correction, None, 0)
         return
     dtype = compute_dtype(x.dtype)

@@ -10,6 +10,7 @@ from lion_ports.config import LION, Nonlinearity, Rule, Scalars
 from lion_ports.errors import ConfigError
 from lion_ports.torch.arithmetic import (
     as_reals,
+    bound_in,
     compute_dtype,
     divided,
     narrow,
@@ -42,7 +43,7 @@ def cautious(u: Tensor, g: Tensor, rule: Rule, like: Tensor) -> Tensor:
     oppose = ((u > 0) & (g <= 0)) | ((u < 0) & (g >= 0))
     size = like.numel() * (2 if like.is_complex() else 1)
     scale = scalar(size, u) / scalar(total(agree.sum(), like) + 1, u)
-    return scale.clamp(max=rule.cautious_cap) * u.masked_fill(oppose, 0)
+    return scale.clamp(max=bound_in(rule.cautious_cap, u.dtype)) * u.masked_fill(oppose, 0)
 
 
 def lion_update_(

@@ -107,5 +107,5 @@ def _names(
         return ("exp_avg",)
     if len(set(map(tuple, slots))) > 1 or any(g is None for g in grads):
         return ()
-    left_out = "average" if settings.ema_decay is None else None
-    return [name for name in _COLUMNS if name in slots[0] and name != left_out]
+    unused = "average" if settings.ema_decay is None else None
+    return [name for name in _COLUMNS if name in slots[0] and name != unused]

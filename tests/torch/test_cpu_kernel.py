@@ -18,6 +18,7 @@ from lion_ports.reference import lion_update
 torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
 pytest.importorskip("numba", reason="needs numba, which is not installed")
 
+import lion_ports.torch  # noqa: E402
 from lion_ports.torch import Lion, cpu, cpu_kernel, cpu_numbers, lion_update_  # noqa: E402
 from lion_ports.torch.jobs import Update  # noqa: E402
 
@@ -209,7 +210,7 @@ def test_addresses_need_not_be_aligned_to_vectors():
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_the_machine_code(dtype, tmp_path, monkeypatch):
     kernel = edited_kernel("", "", tmp_path, monkeypatch)  # one from the cache cannot be looked at
-    monkeypatch.setattr(cpu, "kernel", lambda: kernel)
+    monkeypatch.setattr(lion_ports.torch, "cpu_kernel", kernel)
     check(updates(0, (dtype,) * 3), *WAYS["lion"])
     (short,) = kernel.update_short.inspect_asm().values()
     (whole,) = kernel.update_.inspect_asm().values()
@@ -237,7 +238,7 @@ def test_the_machine_code(dtype, tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_a_kernel_that_is_broken_is_found(right, wrong, tmp_path, monkeypatch):
     broken = edited_kernel(right, wrong, tmp_path, monkeypatch)
-    monkeypatch.setattr(cpu, "kernel", lambda: broken)
+    monkeypatch.setattr(lion_ports.torch, "cpu_kernel", broken)
     with pytest.raises(AssertionError):
         [check_all_ways(dtypes) for dtypes in (*MIXTURES[:4], (BF16, F32, F32))]
 
