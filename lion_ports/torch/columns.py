@@ -29,8 +29,8 @@ Column = list[Tensor]
 class Columns(NamedTuple):
     """Contiguous tensors of one device; a column has one dtype, and a row one size.
 
-    What no row has is None. Averages and sums of gradients are of the compute dtype; averages are
-    not beside small state, and neither of them on a GPU.
+    What no row has is None. Averages and sums of gradients are of the compute dtype, and not on a
+    GPU.
     """
 
     xs: Column
@@ -75,16 +75,16 @@ class Columns(NamedTuple):
             if column is not None:  # autograd is to see that they change, if it needs them
                 torch.autograd.graph.increment_version(column)
         small = scales is not None or corrections is not None
-        if not xs[0].is_cpu and small:
-            gpu_small.lion_columns_(xs, gs, ms, scales, corrections, settings)
-        elif not xs[0].is_cpu:
-            gpu.lion_columns_(xs, gs, ms, settings)
+        if xs[0].is_cpu:
+            around: dict[str, Any] = {"factors": self._factors(factor), "averages": averages}
+            if small:
+                cpu_small.lion_columns_(xs, gs, ms, scales, corrections, settings, **around)
+            else:
+                cpu.lion_columns_(xs, gs, ms, settings, **around)
         elif small:
-            factors = self._factors(factor)
-            cpu_small.lion_columns_(xs, gs, ms, scales, corrections, settings, factors=factors)
+            gpu_small.lion_columns_(xs, gs, ms, scales, corrections, settings)
         else:
-            factors = self._factors(factor)
-            cpu.lion_columns_(xs, gs, ms, settings, factors=factors, averages=averages)
+            gpu.lion_columns_(xs, gs, ms, settings)
         if sums is not None:
             torch._foreach_zero_(sums)
 

@@ -89,10 +89,11 @@ def lion_columns_(
     settings: Settings,
     *,
     factors: NDArray[Any] | None = None,
+    averages: Sequence[Tensor] | None = None,
 ) -> None:
     """:func:`lion_updates_` of columns that have one dtype each.
 
-    What is done before to gradients is as in :func:`lion_ports.torch.cpu.lion_columns_`.
+    What is done before and after it is as in :func:`lion_ports.torch.cpu.lion_columns_`.
     """
     from lion_ports.torch import cpu_small_kernel
 
@@ -105,7 +106,8 @@ def lion_columns_(
     sizes = np.fromiter(map(Tensor.numel, xs), np.int64, len(xs))
     starts = np.zeros(len(xs) + 1, np.int64)
     np.cumsum(-(-sizes // BLOCK), out=starts[1:])
-    table = (addresses(xs), addresses(gs), addresses(ms), *columns, sizes, starts)
+    es = None if averages is None else addresses(averages)
+    table = (addresses(xs), addresses(gs), addresses(ms), *columns, es, sizes, starts)
     options = options_of(KINDS[dtype], settings)
     offset = np.uint32(int(settings.before) * 0x85EBCA77 & 0xFFFFFFFF)
     work = partial(cpu_small_kernel.update_small_, table, kinds, options, factors, offset)

@@ -138,6 +138,30 @@ def _store_parameter_of(x: Any, c: Any, values: Any, start: Any, offset: Any) ->
     return floats if c.dtype == types.uint8 else split
 
 
+def _follow_block(
+    e: Any, x: Any, c: Any, values: Any, start: Any, offset: Any, average: Any
+) -> None:
+    """Let an average follow a block as stored, if there is one, and maybe replace it (L-029)."""
+
+
+@overload(_follow_block)
+def _follow_block_of(
+    e: Any, x: Any, c: Any, values: Any, start: Any, offset: Any, average: Any
+) -> Callable[..., Any]:
+    def nothing(e: Any, x: Any, c: Any, values: Any, start: Any, offset: Any, average: Any) -> None:
+        pass
+
+    def follow(e: Any, x: Any, c: Any, values: Any, start: Any, offset: Any, average: Any) -> None:
+        kept, rest, overwrites = average
+        _load_parameter(x, c, values, kept)
+        for i in range(e.size):
+            e[i] = e[i] * kept + values[i] * rest
+        if overwrites is not None:
+            _store_parameter(x, c, e, start, offset)
+
+    return nothing if e == types.none else follow
+
+
 @compiled
 def update_small_(
     table: Any, kinds: Any, options: Any, factors: Any, offset: Any, first: int, last: int
@@ -145,17 +169,17 @@ def update_small_(
     """Update the blocks from ``first`` to ``last``, in place.
 
     Args:
-        table: addresses of parameters, gradients, momenta, scales and corrections, sizes, and the
-            number of blocks before each of them and in all; seven arrays of int64.
+        table: addresses of parameters, gradients, momenta, scales, corrections and averages (or
+            None), sizes, and the number of blocks before each of them and in all; arrays of int64.
         kinds: arrays of the dtypes of parameters, gradients, momenta, scales, corrections and
             computation. Corrections that are not there have bytes, and no address.
-        options: as for :func:`lion_ports.torch.cpu_kernel.update_`, but for averages.
+        options: as for :func:`lion_ports.torch.cpu_kernel.update_`.
         factors: as there.
         offset: what the count of updates adds to a dither, a uint32.
         first: the first block, counted through all tensors.
         last: the block after the last.
     """
-    xs, gs, ms, ss, cs, sizes, starts = table
+    xs, gs, ms, ss, cs, es, sizes, starts = table
     x_kind, g_kind, m_kind, s_kind, c_kind, compute = kinds
     lr = options[0][0]
     whole, wide = np.empty(BLOCK, compute.dtype), np.empty(BLOCK, compute.dtype)
@@ -174,3 +198,5 @@ def update_small_(
         update_short(x_, g, m_, None, (None, at(factors, t)), options)
         _store_parameter(x, c, x_, start, offset)
         _store_momentum(m, s, m_, start, offset)
+        e = tensor(es, t, start, n, compute)
+        _follow_block(e, x, c, x_, start, offset, options[3])

@@ -91,8 +91,6 @@ def _have_a_kernel(job: Job) -> bool:
         wide = t.dtype == compute_dtype(x.dtype)
         if not (wide and in_plain_memory(t) and t.is_contiguous()):
             return False
-    if job.small and job.average is not None:
-        return False
     return bool(kernel_of(job).takes(*update_of(job, g), settings.rule))
 
 

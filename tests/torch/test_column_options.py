@@ -23,6 +23,8 @@ OPTIONS = {
     "scaled value, ascent": {"clipvalue": 0.1, "loss_scale": 0.3, "maximize": True},
     "int8 of a scaled value": INT8 | {"clipvalue": 0.1, "loss_scale": 0.3},
     "int8 of a norm": INT8 | {"clipnorm": 1.5},
+    "int8, averaged": INT8 | AVERAGES,
+    "int8, an average that overwrites": INT8 | AVERAGES | {"ema_overwrite_every": 2},
 }
 # Of parameters, gradients and momenta.
 MIXTURES = [(F32, F32, None), (BF16, BF16, None), (BF16, F32, "float32"), (F64, F32, "bfloat16")]

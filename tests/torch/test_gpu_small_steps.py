@@ -41,7 +41,7 @@ def pretend(monkeypatch):
     def as_of_a_gpu(job):
         return job.settings.as_given and job.average is None and have_a_kernel(job)
 
-    def lion_columns_(*columns, factors):
+    def lion_columns_(*columns, factors, averages):
         gpu_small.lion_columns_(*columns)
 
     monkeypatch.setattr(work, "_have_a_kernel", as_of_a_gpu)

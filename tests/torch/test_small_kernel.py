@@ -20,6 +20,8 @@ MIXTURES = [
     (BF16, F32, INT8 | {"correction_bits": 16, "maximize": True}),
     (BF16, BF16, {"correction_bits": 16}),
     (BF16, F16, {"correction_bits": 8, "momentum_dtype": "float32"} | CLIP),
+    (BF16, BF16, {"correction_bits": 8, "ema_decay": 0.75, "ema_overwrite_every": 2}),
+    (BF16, BF16, INT8 | {"correction_bits": 16, "ema_decay": 0.75}),
 ]
 
 
