@@ -109,7 +109,7 @@ def collect(
     """
     from lion_ports.cli.bench import machine, processes
 
-    begun = machine.now()
+    begun, on = machine.now(), machine.machine() | machine.load()
     common = {name: getattr(chosen, name) for name in _MEASURED}
     results = []
     with _progress() as show:
@@ -142,7 +142,7 @@ def collect(
         "kind": kind,
         "date": begun,
         "command": machine.command_line(),
-        "machine": machine.machine(),
+        "machine": on,
         "versions": machine.versions(sorted(packages)),
         "settings": common,
         "backends": results,

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from lion_ports.cli.bench import notes
+
 Document = dict[str, Any]
 
 
@@ -50,7 +52,12 @@ class Table(NamedTuple):
 def tables(document: Document) -> list[Table]:
     """The tables of a document, fastest first."""
     make = {"step": _step, "train": _train, "scaling": _scaling}[document["kind"]]
-    return [table for result in document["backends"] for table in make(document, result)]
+    busy = notes.of_machine(document["machine"])
+    return [
+        table._replace(remarks=busy + table.remarks)
+        for result in document["backends"]
+        for table in make(document, result)
+    ]
 
 
 def show(document: Document) -> None:
@@ -77,7 +84,7 @@ def show(document: Document) -> None:
         console.print()
         console.print(shown)
         for remark in table.remarks:
-            console.print(Text(f"  {remark}", "yellow" if "failed" in remark else "dim"))
+            console.print(Text(f"  {remark}", "yellow" if notes.warns(remark) else "dim"))
 
 
 def markdown(document: Document) -> str:
@@ -103,9 +110,11 @@ def heading(document: Document) -> list[str]:
     """Machine, versions, settings and date."""
     machine, settings = document["machine"], document["settings"]
     versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
+    told = "load_average" in machine and notes.of_machine(machine)
+    load = f", load average {machine['load_average']:.1f}" if told else ""
     return [
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_bytes'] / 2**30:.0f} GiB, "
-        f"{machine['system']}; {document['date'][:10]}",
+        f"{machine['system']}{load}; {document['date'][:10]}",
         f"`{document['command']}`: {settings['rounds']} interleaved rounds, "
         f"{settings['threads']} threads, {settings['dtype']}",
         versions,
@@ -149,7 +158,7 @@ def _step(document: Document, result: dict[str, Any]) -> Iterator[Table]:
         f"in {case['tensors']:,} tensors"
     )
     yield Table(title, columns, rows, [f"bandwidth by {case['bandwidth']['method']}",
-                                       *_remarks(case, result)])  # fmt: skip
+                                       *notes.of_case(case, result)])  # fmt: skip
 
 
 def _train(document: Document, result: dict[str, Any]) -> Iterator[Table]:
@@ -174,7 +183,7 @@ def _train(document: Document, result: dict[str, Any]) -> Iterator[Table]:
         f"{case['parameters']:,} parameters, {case['tokens']:,} tokens a step"
     )
     columns = (result["backend"], "tokens/s", "quartiles", "ms", "lion-train to it")
-    remarks = _remarks(case, result)
+    remarks = notes.of_case(case, result)
     if case["optimizer_share"] is not None:
         remarks.insert(0, f"the optimizer's share of a step is {case['optimizer_share']:.1%}")
     yield Table(title, columns, rows, remarks)
@@ -195,25 +204,13 @@ def _scaling(document: Document, result: dict[str, Any]) -> Iterator[Table]:
         title = f"{result['backend']} on {result['device']}: ns a parameter, {words}"
         if series == "count":
             title = f"{title} ({cases[0]['parameters']:,} parameters)"
-        remarks = list(dict.fromkeys(r for case in cases for r in _remarks(case, result)))
+        remarks = list(dict.fromkeys(r for case in cases for r in notes.of_case(case, result)))
         yield Table(title, (result["backend"], *heads), rows, remarks)
 
 
 def _measured(case: dict[str, Any]) -> list[dict[str, Any]]:
     found = [e for e in case["contenders"] if e["status"] == "measured"]
     return sorted(found, key=lambda e: float(e["ms"]["median"]))
-
-
-def _remarks(case: dict[str, Any], result: dict[str, Any]) -> list[str]:
-    """Who failed and why, and who is not there."""
-    remarks = [
-        f"{e['name']} {e['status']}: {e['message']}"
-        for e in case["contenders"]
-        if e["status"] != "measured"
-    ]
-    if result["not_installed"]:
-        remarks.append(f"not installed: {', '.join(result['not_installed'])}")
-    return remarks
 
 
 def number(value: float) -> str:

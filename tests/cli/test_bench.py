@@ -1,6 +1,7 @@
 """lion-bench through its command line, on tensors so small that nothing here is about time."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from importlib.resources import files
 import jsonschema
 import pytest
 
-from lion_ports.cli.bench import main
+from lion_ports.cli.bench import machine, main
 from lion_ports.cli.bench.catalog import CONTENDERS
 from lion_ports.cli.bench.files import markers
 
@@ -51,8 +52,10 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def bench(folder, capfd):
-    """``lion-bench`` in this process: exit code, stdout, stderr."""
+def bench(folder, capfd, monkeypatch):
+    """``lion-bench`` in this process, on a machine at rest: exit code, stdout, stderr."""
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+    monkeypatch.setattr(machine, "processor_ticks", dict)
 
     def call(*arguments):
         capfd.readouterr()
@@ -193,6 +196,53 @@ def test_ours_once_more_with_other_settings(backend, ours, bench, folder):
     # Parameter and gradient, and twice the state: float32; a byte and a scale; float32 and average.
     due = {ours: 20, f"{ours}, {small}": 12 + 2 * (1 + 2 / 128), f"{ours}, {many}": 28}
     assert found == pytest.approx(due, rel=1e-4)
+
+
+QUIET = {0: (0, 30), 1: (3, 30)}
+UNTOLD = {}
+
+
+@pytest.mark.parametrize(
+    ("ticks", "load", "busy_cores", "words"),
+    [
+        (QUIET, 9.0, 0.1, None),  # the load average still has our last run in it
+        ({0: (30, 30), 1: (24, 30)}, 3.14, 1.8, "other programs kept 1.8 of 4 cores busy when this "
+         "began: the figures are not to be trusted; run it again on a machine at rest"),
+        (UNTOLD, 2.0, None, None),
+        (UNTOLD, 3.14, None, "the load average was 3.1 on 4 cores when this began: unless that was "
+         "a run just before, the figures are not to be trusted; run it again on a machine at rest"),
+    ],
+)  # fmt: skip
+def test_a_busy_machine_is_noted(ticks, load, busy_cores, words, bench, folder, monkeypatch):
+    before = {core: (7, 11) for core in ticks}
+    after = {core: (7 + busy, 11 + total) for core, (busy, total) in ticks.items()}
+    readings = iter([before, after])
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr(machine, "processor_ticks", lambda: next(readings))
+    monkeypatch.setattr(machine, "cores", lambda: 4)
+    code, out, _ = bench(
+        "step", "--backend", "mlx", "--shapes", "2x10", "--only", "lion-ports", *QUICK,
+        "--json", "all.json", "--markdown", "new.md",
+    )  # fmt: skip
+    assert code == 0
+    found = document(folder)["machine"]
+    assert (found["load_average"], found.get("busy_cores")) == (load, busy_cores)
+    page = (folder / "new.md").read_text()
+    if words is None:
+        assert "load average" not in out + page
+        assert "trusted" not in out + page
+    else:
+        assert words in out
+        assert f"\n\n{words[0].upper()}{words[1:]}.\n\n" in page
+        for text in (out, page):
+            assert ", load average 3.1; " in text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc/stat is Linux' own")
+def test_the_clocks_of_the_processor_are_read():
+    read = machine.processor_ticks()
+    assert set(read) == os.sched_getaffinity(0)
+    assert all(0 < busy < total for busy, total in read.values())
 
 
 def test_only_knows_the_names_of_peers_and_leaves_none_of_them_out(bench, folder):

@@ -1,0 +1,46 @@
+"""What is said below the tables."""
+
+from typing import Any
+
+_ENOUGH = 0.5  # of a core
+_AT_REST = "run it again on a machine at rest"
+
+
+def of_machine(machine: dict[str, Any]) -> list[str]:
+    """Whether other programs had so much of the machine that the figures mean nothing.
+
+    Where only the load average is known, half of the cores have to be taken by it: our own last
+    run is in it, and what waits for a moment.
+    """
+    cores, busy = machine["cores"], machine.get("busy_cores")
+    if busy is None:
+        load = machine.get("load_average", 0)
+        if load <= max(_ENOUGH, cores / 2):
+            return []
+        return [
+            f"the load average was {load:.1f} on {cores} cores when this began: unless that was a "
+            f"run just before, the figures are not to be trusted; {_AT_REST}"
+        ]
+    if busy <= _ENOUGH:
+        return []
+    return [
+        f"other programs kept {busy:.1f} of {cores} cores busy when this began: the figures are "
+        f"not to be trusted; {_AT_REST}"
+    ]
+
+
+def of_case(case: dict[str, Any], result: dict[str, Any]) -> list[str]:
+    """Who failed and why, and who is not there."""
+    notes = [
+        f"{e['name']} {e['status']}: {e['message']}"
+        for e in case["contenders"]
+        if e["status"] != "measured"
+    ]
+    if result["not_installed"]:
+        notes.append(f"not installed: {', '.join(result['not_installed'])}")
+    return notes
+
+
+def warns(note: str) -> bool:
+    """Whether a note is about something that is wrong."""
+    return "failed" in note or _AT_REST in note
