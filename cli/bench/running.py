@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from lion_ports.errors import ConfigError, install_command
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Document = dict[str, Any]
+
+_LONGEST = 3600  # seconds of one contender in one round
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 
@@ -53,7 +56,7 @@ def common_options(*, rounds: int, seconds: float) -> Callable[[Command], Comman
                      help="Of the CPU [all cores]."),
         click.option("--rounds", type=click.IntRange(min=1), default=rounds, show_default=True,
                      metavar="N", help="Each times every contender once."),
-        click.option("--seconds", type=click.FloatRange(min=0), default=seconds,
+        click.option("--seconds", type=click.FloatRange(0, _LONGEST), default=seconds,
                      show_default=True, metavar="S", help="At least, of a contender a round."),
         click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
                      metavar="N", help="Of the order in each round."),
@@ -77,7 +80,8 @@ def settings(kind: str, given: dict[str, Any]) -> Settings:
 
     Raises:
         BackendError: a backend that was asked for is missing, or all are.
-        ConfigError: too many threads, or a file that could not be written.
+        ConfigError: too many threads, seconds that are no number, or a file that could not be
+            written.
     """
     from lion_ports.cli.bench import files, machine
 
@@ -85,6 +89,8 @@ def settings(kind: str, given: dict[str, Any]) -> Settings:
     threads = given["threads"] or cores
     if threads > cores:
         raise ConfigError(f"--threads {threads}: this machine has {cores} cores")
+    if math.isnan(given["seconds"]):  # which no range of click's refuses
+        raise ConfigError(f"--seconds nan: write a number from 0 to {_LONGEST}")
     files.check(kind, given["json"], given["plot"], given["markdown"])
     given = {"dtype": "float32", **given, "threads": threads}
     return Settings(**given | {"backends": _backends(given["backends"])})
