@@ -4,6 +4,7 @@ import fnmatch
 import importlib.util
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from shlex import quote
 from typing import Any
 
 from lion_ports.errors import ConfigError
@@ -132,7 +133,8 @@ def given(text: str) -> Contender:
     module, _, attribute = target.partition(":")
     if kind not in _PLAIN or not module or not attribute.isidentifier():
         raise ConfigError(
-            f"--peer {text}: write torch:MODULE:CLASS, optax:MODULE:FUNCTION or mlx:MODULE:CLASS"
+            f"--peer {quote(text)}: write torch:MODULE:CLASS, optax:MODULE:FUNCTION or "
+            "mlx:MODULE:CLASS"
         )
     backend = "jax" if kind == "optax" else kind
     return Contender(backend, target, "", target, _PLAIN[kind], {}, needs=(backend,))
@@ -155,10 +157,13 @@ def chosen(
     added = [given(text) for text in more]
     known = [c for c in CONTENDERS if c.backend in backends and (peers or c.ours)]
     if wrong := [text for text, c in zip(more, added, strict=True) if c.backend not in backends]:
-        raise ConfigError(f"--peer {wrong[0]}: its backend is not among {', '.join(backends)}")
+        raise ConfigError(
+            f"--peer {quote(wrong[0])}: its backend is not among {', '.join(backends)}"
+        )
     listed = list(dict.fromkeys(c.name for c in known + added))
     if idle := [p for p in only if not any(fnmatch.fnmatchcase(name, p) for name in listed)]:
-        raise ConfigError(f"--only {idle[0]}: matches none of {', '.join(listed)}")
+        names = ", ".join(f"'{name}'" for name in listed)
+        raise ConfigError(f"--only {quote(idle[0])}: matches none of {names}")
     if only:
         known = [c for c in known if any(fnmatch.fnmatchcase(c.name, p) for p in only)]
     return known + added

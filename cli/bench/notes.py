@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from lion_ports.cli.bench.printed import counted
+
 _ENOUGH = 0.5  # of a core
 _AT_REST = "run it again on a machine at rest"
 
@@ -18,14 +20,14 @@ def of_machine(machine: dict[str, Any]) -> list[str]:
         if load <= max(_ENOUGH, cores / 2):
             return []
         return [
-            f"the load average was {load:.1f} on {cores} cores when this began: unless that was a "
-            f"run just before, the figures are not to be trusted; {_AT_REST}"
+            f"the load average was {load:.1f} on {counted(cores, 'core')} when this began: unless "
+            f"that was a run just before, the figures are not to be trusted; {_AT_REST}"
         ]
     if busy <= _ENOUGH:
         return []
     return [
-        f"other programs kept {busy:.1f} of {cores} cores busy when this began: the figures are "
-        f"not to be trusted; {_AT_REST}"
+        f"other programs kept {busy:.1f} of {counted(cores, 'core')} busy when this began: "
+        f"the figures are not to be trusted; {_AT_REST}"
     ]
 
 

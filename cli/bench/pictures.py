@@ -3,7 +3,7 @@
 import io
 from typing import Any
 
-from lion_ports.cli.bench.tables import number, parameters
+from lion_ports.cli.bench.printed import counted, number, parameters
 
 # Okabe and Ito's colours, which the colour-blind tell apart; ours is always the first two.
 OURS = ("#0072B2", "#56B4E9")
@@ -35,7 +35,7 @@ def draw(document: dict[str, Any], format: str) -> bytes:
                 bars(axes, document, result)
         machine = document["machine"]
         figure.supxlabel(
-            f"{machine['cpu']}, {machine['cores']} cores; {document['date'][:10]}",
+            f"{machine['cpu']}, {counted(machine['cores'], 'core')}; {document['date'][:10]}",
             fontsize=8,
             color=DARK,
         )

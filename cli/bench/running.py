@@ -84,11 +84,12 @@ def settings(kind: str, given: dict[str, Any]) -> Settings:
             written.
     """
     from lion_ports.cli.bench import files, machine
+    from lion_ports.cli.bench.printed import counted
 
     cores = machine.cores()
     threads = given["threads"] or cores
     if threads > cores:
-        raise ConfigError(f"--threads {threads}: this machine has {cores} cores")
+        raise ConfigError(f"--threads {threads}: this machine has {counted(cores, 'core')}")
     if math.isnan(given["seconds"]):  # which no range of click's refuses
         raise ConfigError(f"--seconds nan: write a number from 0 to {_LONGEST}")
     files.check(kind, given["json"], given["plot"], given["markdown"])
@@ -140,7 +141,7 @@ def collect(
             beside = {"baseline": BASELINES[backend], "not_installed": absent}
             results.append({"backend": backend, **beside, **result})
     if not results:
-        names = ", ".join(c.name for c in contenders)
+        names = ", ".join(f"'{c.name}'" for c in contenders)
         raise ConfigError(f"of what is asked for, nothing is installed: {names or 'nobody'}")
     packages = {c.package for c in contenders if c.package} | set(_PACKAGES)
     return {

@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Sequence
+from shlex import quote
 
 from lion_ports.errors import ConfigError
 
@@ -47,14 +48,14 @@ def parse(text: str) -> Shapes:
     found = _PATTERN.fullmatch(text.strip())
     if found is None:
         raise ConfigError(
-            f"--shapes {text}: neither one of {', '.join(NAMED)} nor COUNTxSIZE, as in 100x5000 "
-            "or 8x512x512"
+            f"--shapes {quote(text)}: neither one of {', '.join(NAMED)} nor COUNTxSIZE, as in "
+            "100x5000 or 8x512x512"
         )
     count, shape = int(found[1]), tuple(int(size) for size in found[2].split("x"))
     if count == 0 or 0 in shape:
-        raise ConfigError(f"--shapes {text}: has no elements")
+        raise ConfigError(f"--shapes {quote(text)}: has no elements")
     if count > 100_000:
-        raise ConfigError(f"--shapes {text}: at most 100,000 tensors")
+        raise ConfigError(f"--shapes {quote(text)}: at most 100,000 tensors")
     return count * [shape]
 
 

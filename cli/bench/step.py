@@ -78,6 +78,7 @@ def refuse_too_large(
 ) -> None:
     """Raise ConfigError rather than swap: each contender has tensors of its own."""
     from lion_ports.cli.bench.machine import free_memory
+    from lion_ports.cli.bench.printed import counted
     from lion_ports.cli.bench.shapes import size
     from lion_ports.errors import ConfigError
 
@@ -88,8 +89,9 @@ def refuse_too_large(
     # Parameters, gradients, up to two moments, and temporaries of one of them.
     needed = max(map(size, cases)) * element * (4 * most + 4)
     if needed > free_memory():
+        verb = "needs" if most == 1 else "need"
         raise ConfigError(
-            f"{most} optimizers on {max(map(size, cases)):,} parameters need about "
-            f"{needed / 1e9:,.0f} GB, and {free_memory() / 1e9:,.0f} GB are free; take smaller "
-            "shapes, or fewer of them with --only"
+            f"{counted(most, 'optimizer')} on {counted(max(map(size, cases)), 'parameter')} {verb} "
+            f"about {needed / 1e9:,.0f} GB, and {free_memory() / 1e9:,.0f} GB are free; take "
+            "smaller shapes, or fewer of them with --only"
         )

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from lion_ports.cli.bench import notes
+from lion_ports.cli.bench.printed import counted, number, parameters, size, times
 
 Document = dict[str, Any]
 
@@ -113,10 +114,11 @@ def heading(document: Document) -> list[str]:
     told = "load_average" in machine and notes.of_machine(machine)
     load = f", load average {machine['load_average']:.1f}" if told else ""
     return [
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_bytes'] / 2**30:.0f} GiB, "
+        f"{machine['cpu']}, {counted(machine['cores'], 'core')}, "
+        f"{machine['memory_bytes'] / 2**30:.0f} GiB, "
         f"{machine['system']}{load}; {document['date'][:10]}",
-        f"`{document['command']}`: {settings['rounds']} interleaved rounds, "
-        f"{settings['threads']} threads, {settings['dtype']}",
+        f"`{document['command']}`: {counted(settings['rounds'], 'interleaved round')}, "
+        f"{counted(settings['threads'], 'thread')}, {settings['dtype']}",
         versions,
     ]
 
@@ -140,9 +142,9 @@ def _step(document: Document, result: dict[str, Any]) -> Iterator[Table]:
                 f"{e['bytes_per_parameter']:g}",
                 number(e["gb_per_second"]),
                 f"{e['of_bandwidth']:.2f}",
-                _times(e["times_baseline"]),
-                _times(e["times_fastest"]),
-                _bytes(e["peak_bytes"]),
+                times(e["times_baseline"]),
+                times(e["times_fastest"]),
+                size(e["peak_bytes"]),
                 "" if e["compile_seconds"] is None else f"{e['compile_seconds']:.1f} s",
                 "" if e["recompilations"] is None else str(e["recompilations"]),
             ),
@@ -155,7 +157,7 @@ def _step(document: Document, result: dict[str, Any]) -> Iterator[Table]:
     rows.append(Row("limit", cells + 5 * ("",)))
     title = (
         f"{result['backend']} on {result['device']}: one step of {parameters(case)} "
-        f"in {case['tensors']:,} tensors"
+        f"in {counted(case['tensors'], 'tensor')}"
     )
     yield Table(title, columns, rows, [f"bandwidth by {case['bandwidth']['method']}",
                                        *notes.of_case(case, result)])  # fmt: skip
@@ -174,7 +176,7 @@ def _train(document: Document, result: dict[str, Any]) -> Iterator[Table]:
                     "" if rate is None else f"{rate['median']:,.0f}",
                     "" if rate is None else f"{rate['q1']:,.0f}-{rate['q3']:,.0f}",
                     number(e["ms"]["median"]),
-                    _times(e.get("trainer_times")),
+                    times(e.get("trainer_times")),
                 ),
             )
         )
@@ -211,35 +213,3 @@ def _scaling(document: Document, result: dict[str, Any]) -> Iterator[Table]:
 def _measured(case: dict[str, Any]) -> list[dict[str, Any]]:
     found = [e for e in case["contenders"] if e["status"] == "measured"]
     return sorted(found, key=lambda e: float(e["ms"]["median"]))
-
-
-def number(value: float) -> str:
-    """Three digits.
-
-    >>> number(1234.5), number(12.345), number(0.012345)
-    ('1,234', '12.3', '0.0123')
-    """
-    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"
-
-
-def parameters(case: dict[str, Any]) -> str:
-    """How many a case has: in millions, or to the last one.
-
-    >>> parameters({"parameters": 33_562_624}), parameters({"parameters": 2_000})
-    ('33.6 M parameters', '2,000 parameters')
-    """
-    count = case["parameters"]
-    return f"{count / 1e6:,.1f} M parameters" if count >= 1e6 else f"{count:,} parameters"
-
-
-def _times(ratio: float | None) -> str:
-    return "" if ratio is None else f"{ratio:.2f}x" if ratio < 100 else f"{ratio:,.0f}x"
-
-
-def _bytes(count: int | None) -> str:
-    if count is None:
-        return ""
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count} B"

@@ -1,5 +1,6 @@
 """``lion-bench train``."""
 
+from shlex import quote
 from typing import Any
 
 import click
@@ -24,7 +25,7 @@ def command(preset: str, **given: Any) -> int:
     from lion_ports.trainers.presets import PRESETS
 
     if preset not in PRESETS:
-        raise ConfigError(f"--preset {preset}: not one of {', '.join(PRESETS)}")
+        raise ConfigError(f"--preset {quote(preset)}: not one of {', '.join(PRESETS)}")
     chosen = settings("train", given)
     document = collect(
         "train",

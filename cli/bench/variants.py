@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Iterable
 from dataclasses import fields, replace
+from shlex import quote
 from typing import Any
 
 from lion_ports import checks
@@ -26,7 +27,9 @@ def variants(contenders: Iterable[Contender], texts: Iterable[str]) -> list[Cont
     for text in dict.fromkeys(texts):
         settings = parse(text)
         if not ours:
-            raise ConfigError(f"--with {text}: none of ours takes part; --only leaves them out")
+            raise ConfigError(
+                f"--with {quote(text)}: none of ours takes part; --only leaves them out"
+            )
         for contender in ours:
             more = _as_optax_has_it(settings) if contender.backend == "jax" else settings
             kwargs = {**contender.kwargs, **more}
@@ -51,16 +54,16 @@ def parse(text: str) -> dict[str, Any]:
     except (SyntaxError, ValueError, AttributeError):
         written = False
     if not written:
-        raise ConfigError(f"--with {text}: write NAME=VALUE,NAME=VALUE, as in clipnorm=1.0")
+        raise ConfigError(f"--with {quote(text)}: write NAME=VALUE,NAME=VALUE, as in clipnorm=1.0")
     if "lr" in settings:
-        raise ConfigError(f"--with {text}: the command sets the learning rate itself")
+        raise ConfigError(f"--with {quote(text)}: the command sets the learning rate itself")
     known = [field.name for field in fields(LionConfig)]
     if strange := [name for name in settings if name not in known]:
-        raise ConfigError(f"--with {text}: {checks.unknown(strange[0], known)}")
+        raise ConfigError(f"--with {quote(text)}: {checks.unknown(strange[0], known)}")
     try:
         LionConfig(**settings)
     except ConfigError as error:
-        raise ConfigError(f"--with {text}: {error}") from error
+        raise ConfigError(f"--with {quote(text)}: {error}") from error
     return settings
 
 

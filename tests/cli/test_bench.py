@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -171,6 +172,16 @@ def test_small_shapes_are_counted_to_the_last_parameter(bench, folder):
     assert f"<!-- mlx: {title} " in (folder / "all.svg").read_text()
 
 
+def test_what_there_is_one_of_is_in_the_singular(bench):
+    code, out, _ = bench(
+        "step", "--backend", "mlx", "--shapes", "1x1", "--only", "lion-ports", *QUICK
+    )
+    assert code == 0
+    words = " ".join(out.split())
+    assert ": one step of 1 parameter in 1 tensor mlx" in words
+    assert ": 1 interleaved round, 1 thread, float32 " in words
+
+
 def test_large_shapes_are_counted_in_millions(bench):
     code, out, _ = bench(
         "step", "--backend", "mlx", "--shapes", "2x600000", "--only", "lion-ports", *QUICK
@@ -325,7 +336,17 @@ def test_the_loops_train_the_model_of_the_trainer(backend, bench, folder):
         ("train --seconds inf", "'--seconds': inf is not in the range 0<=x<=3600"),
         ("scaling --seconds 3601", "'--seconds': 3601.0 is not in the range 0<=x<=3600"),
         ("step --seconds -1", "'--seconds': -1.0 is not in the range"),
-        ("step --only nobody", "--only nobody: matches none of lion-ports"),
+        ("step --only nobody", "nobody: matches none of 'lion-ports', 'lion-ports, torch.compile'"),
+        ("step --only ''", "--only '': matches none of 'lion-ports'"),
+        ("step --with ''", "--with '': write NAME=VALUE"),
+        ("step --peer ''", "--peer '': write torch:MODULE:CLASS"),
+        ("step --shapes ''", "--shapes '': neither one of"),
+        ("train --preset ''", "--preset '': not one of"),
+        (
+            "step --backend mlx --only lion-ports --shapes 1x1000000000000",
+            ": 1 optimizer on 1,000,",
+        ),
+        ("step --backend mlx --no-peers --shapes 1x1000000000000", ": 2 optimizers on 1,000,"),
         ("step --with clipnorm", "--with clipnorm: write NAME=VALUE,NAME=VALUE"),
         ("step --with int8", "--with int8: write NAME=VALUE"),
         ("step --with momentum=int8", "'momentum'; did you mean 'momentum_dtype'?"),
@@ -351,7 +372,7 @@ def test_the_loops_train_the_model_of_the_trainer(backend, bench, folder):
     ],
 )
 def test_wrong_input_is_one_sentence(arguments, words, bench):
-    code, out, err = bench(*arguments.split())
+    code, out, err = bench(*shlex.split(arguments))
     assert code == 2
     assert out == ""
     assert err.startswith("lion-bench: ")
