@@ -178,7 +178,7 @@ def test_what_there_is_one_of_is_in_the_singular(bench):
     )
     assert code == 0
     words = " ".join(out.split())
-    assert ": one step of 1 parameter in 1 tensor mlx" in words
+    assert ": one step of 1 parameter in 1 tensor " in words
     assert ": 1 interleaved round, 1 thread, float32 " in words
 
 
