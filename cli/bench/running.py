@@ -112,7 +112,8 @@ def collect(
         request: what the worker of a backend gets besides.
 
     Raises:
-        WorkerError: a peer of the user's cannot be found, or a worker refuses the request.
+        WorkerError: a framework cannot be imported, a peer of the user's cannot be found, or a
+            worker refuses the request.
     """
     from lion_ports.cli.bench import machine, processes
 
@@ -121,10 +122,10 @@ def collect(
     results = []
     with _progress() as show:
         for backend in chosen.backends:
-            if peers := [c for c in contenders if c.backend == backend and not c.package]:
-                asked = {**common, "backend": backend, "measure": "peers"}
-                asked["contenders"] = [dataclasses.asdict(c) for c in peers]
-                processes.run(asked, partial(show, backend))
+            peers = [c for c in contenders if c.backend == backend and not c.package]
+            asked = {**common, "backend": backend, "measure": "imports"}
+            asked["contenders"] = [dataclasses.asdict(c) for c in peers]
+            processes.run(asked, partial(show, backend))
         for backend in chosen.backends:
             here = [c for c in contenders if c.backend == backend]
             found = [c for c in here if c.installed()]

@@ -413,6 +413,30 @@ def test_a_peer_that_cannot_be_imported_is_reported(bench, folder):
     assert "ends:Lion failed: the process was ended by SIGABRT" in out
 
 
+BROKEN = {
+    "missing": ("import mlx.nosuch", "ModuleNotFoundError: No module named 'mlx.nosuch'"),
+    "of another version": ("raise RuntimeError('too old\\nby far')", "RuntimeError: too old"),
+}
+
+
+@pytest.mark.parametrize("matter", BROKEN)
+@pytest.mark.parametrize("command", ["step --shapes 2x10", "train"])
+def test_a_backend_that_does_not_import_is_named_before_the_measurement(
+    command, matter, bench, folder
+):
+    words, error = BROKEN[matter]
+    (folder / "mlx").mkdir()  # of the folder it is called in, before those that are installed
+    (folder / "mlx" / "__init__.py").write_text(words)
+    backends = ("--backend", "jax", "--backend", "mlx")
+    code, out, err = bench(*command.split(), *backends, *QUICK, "--json", "all.json")
+    assert (code, out) == (3, "")
+    assert err == (
+        f"lion-bench: the backend mlx is installed but does not import ({error}): pip install "
+        "'.[mlx]' in a checkout of lion-ports, or name the others with --backend\n"
+    )
+    assert not (folder / "all.json").exists()
+
+
 @pytest.mark.parametrize("backend", ["torch", "jax", "mlx"])
 def test_a_missing_backend_is_named_with_its_command(backend, bench, monkeypatch):
     import importlib.util
