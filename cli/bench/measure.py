@@ -36,7 +36,8 @@ def measure(request: dict[str, Any], tell: Tell) -> dict[str, Any]:
             if c not in few
         ]
         gc.collect()
-    return {"device": device, "cases": cases}
+    notes = framework.notes() if any(c.ours for c in contenders) else []
+    return {"device": device, "notes": notes, "cases": cases}
 
 
 def _case(

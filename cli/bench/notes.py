@@ -32,7 +32,7 @@ def of_machine(machine: dict[str, Any]) -> list[str]:
 
 
 def of_case(case: dict[str, Any], result: dict[str, Any]) -> list[str]:
-    """Who failed and why, and who is not there."""
+    """Who failed and why, who is not there, and what makes ours slower than it could be."""
     notes = [
         f"{e['name']} {e['status']}: {e['message']}"
         for e in case["contenders"]
@@ -40,7 +40,7 @@ def of_case(case: dict[str, Any], result: dict[str, Any]) -> list[str]:
     ]
     if result["not_installed"]:
         notes.append(f"not installed: {', '.join(result['not_installed'])}")
-    return notes
+    return [*notes, *result.get("notes", [])]
 
 
 def warns(note: str) -> bool:

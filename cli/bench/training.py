@@ -90,7 +90,7 @@ def measure(request: dict[str, Any], tell: Tell) -> dict[str, Any]:
         "orders": orders,
         "contenders": list(entries.values()),
     }
-    return {"device": device, "cases": [case]}
+    return {"device": device, "notes": steps.notes(), "cases": [case]}
 
 
 def complete(result: dict[str, Any]) -> None:

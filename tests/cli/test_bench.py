@@ -256,6 +256,51 @@ def test_the_clocks_of_the_processor_are_read():
     assert all(0 < busy < total for busy, total in read.values())
 
 
+# In the folder of the command: what python reads when it starts, or what comes before the package.
+NO_NUMBA = {
+    "missing": ("sitecustomize.py", "import sys; sys.modules['numba'] = None"),
+    "broken": ("numba.py", "raise ImportError('too old')"),
+}
+NUMBA_NOTE = (
+    "umba is missing or broken, so that lion-ports makes its steps by torch's own operations, "
+    "several times slower: pip install '.[torch]' in a checkout of lion-ports"
+)
+
+
+@pytest.mark.parametrize(
+    ("matter", "only", "noted"),
+    [
+        ("missing", "lion-ports", True),
+        ("broken", "lion-ports", True),
+        ("missing", "torch SGD*", False),  # none of ours
+    ],
+)
+def test_steps_without_numba_are_noted(matter, only, noted, bench, folder, monkeypatch):
+    file, content = NO_NUMBA[matter]
+    (folder / file).write_text(content)
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    code, out, _ = bench(
+        "step", "--backend", "torch", "--shapes", "2x10", "--only", only, *QUICK,
+        "--json", "all.json", "--markdown", "new.md",
+    )  # fmt: skip
+    assert code == 0
+    assert [f"n{NUMBA_NOTE}"] * noted == document(folder)["backends"][0]["notes"]
+    assert (f"n{NUMBA_NOTE}" in " ".join(out.split())) is noted
+    assert (f"\n\nN{NUMBA_NOTE}.\n" in (folder / "new.md").read_text()) is noted
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["step --shapes 2x10 --only lion-ports", pytest.param("train", marks=pytest.mark.slow)],
+)
+def test_with_numba_there_is_no_note(command, bench, folder):
+    pytest.importorskip("numba", reason="needs numba, which is not installed")
+    code, out, _ = bench(*command.split(), "--backend", "torch", *QUICK, "--json", "all.json")
+    assert code == 0
+    assert document(folder)["backends"][0]["notes"] == []
+    assert "numba is" not in out
+
+
 def test_only_knows_the_names_of_peers_and_leaves_none_of_them_out(bench, folder):
     arguments = ("step", "--backend", "mlx", "--shapes", "2x10", *QUICK, "--json", "all.json")
     peer = ("--peer", "mlx:mine:RaisesLater")

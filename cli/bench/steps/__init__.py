@@ -4,6 +4,7 @@ prepare(request)               before anything is built: threads, dtypes; return
 build(contender, case)         a Step
 bandwidth(elements)            a Step that only moves memory
 stopwatch(run, count)          seconds of so many runs, finished on the device
+notes()                        what makes ours slower here than it could be, after the measurement
 """
 
 import time

@@ -26,6 +26,11 @@ def prepare(device: str, threads: int, dtype: str) -> str:
     return "cpu" if chosen.platform == "cpu" else str(chosen.device_kind)
 
 
+def notes() -> list[str]:
+    """None: ours needs no other package here."""
+    return []
+
+
 def bandwidth(elements: int) -> Step:
     """Read two arrays, write one: 12 bytes an element."""
     add = jax.jit(lambda a, b: a + b, donate_argnums=0)

@@ -24,6 +24,11 @@ def prepare(device: str, threads: int, dtype: str) -> str:
     return "cpu" if chosen == mx.Device(mx.cpu) else str(mx.device_info()["device_name"])
 
 
+def notes() -> list[str]:
+    """None: ours needs no other package here."""
+    return []
+
+
 def bandwidth(elements: int) -> Step:
     """Read two arrays, write one: 12 bytes an element."""
     a, b = mx.zeros(elements), mx.ones(elements)

@@ -11,6 +11,7 @@ import torch
 
 from lion_ports.cli.bench.catalog import Contender
 from lion_ports.cli.bench.steps import LEARNING_RATE, Case, Memory, Step, attribute
+from lion_ports.errors import install_command
 
 BANDWIDTH = "torch: a.add_(b) on float32"
 
@@ -26,6 +27,18 @@ def prepare(device: str, threads: int, dtype: str) -> str:
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     return torch.cuda.get_device_name() if _device.type == "cuda" else str(_device)
+
+
+def notes() -> list[str]:
+    """Whether ours had to do without its kernel on the CPU."""
+    from lion_ports.torch.cpu_table import has_kernel
+
+    if _device.type != "cpu" or has_kernel():
+        return []
+    return [
+        "numba is missing or broken, so that lion-ports makes its steps by torch's own operations, "
+        f"several times slower: {install_command('torch')}"
+    ]
 
 
 def stopwatch(run: Callable[[], object], count: int) -> float:
