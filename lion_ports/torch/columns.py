@@ -13,10 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lion_ports.torch import cpu, cpu_small, gpu, gpu_small
+from lion_ports.torch import cpu, cpu_small, cpu_sums, gpu, gpu_small
 from lion_ports.torch.arithmetic import compute_dtype
-from lion_ports.torch.cpu_sums import clip_factors, squared_norms
-from lion_ports.torch.gradients import unscaled
+from lion_ports.torch.gradients import clip_factor, squared_norms_of, unscaled
 from lion_ports.torch.jobs import PLAIN, Settings
 
 _dtype, _device = attrgetter("dtype"), attrgetter("device")
@@ -59,10 +58,13 @@ class Columns(NamedTuple):
             return self
         return self._replace(gs=self.sums, settings=self.settings._replace(unscale=1 / steps))
 
-    def squared_norms(self) -> NDArray[Any]:
+    def squared_norms(self) -> Tensor:
         """The sum of squares of each gradient, unscaled, in the compute dtype (L-027)."""
-        unscale, dtype = self.settings.unscale, compute_dtype(self.xs[0].dtype)
-        return squared_norms(self.gs, None if unscale is None else float(unscale), dtype)
+        gs, unscale, dtype = self.gs, self.settings.unscale, compute_dtype(self.xs[0].dtype)
+        if gs[0].is_cpu:
+            factor = None if unscale is None else float(unscale)
+            return torch.from_numpy(cpu_sums.squared_norms(gs, factor, dtype))
+        return squared_norms_of(gs, unscale, dtype)
 
     def update_(self, factor: Tensor | None) -> None:
         """Update parameters and all that is beside them, in place.
@@ -75,26 +77,28 @@ class Columns(NamedTuple):
             if column is not None:  # autograd is to see that they change, if it needs them
                 torch.autograd.graph.increment_version(column)
         small = scales is not None or corrections is not None
+        around: dict[str, Any] = {"factors": self._factors(factor)}
         if xs[0].is_cpu:
-            around: dict[str, Any] = {"factors": self._factors(factor), "averages": averages}
-            if small:
-                cpu_small.lion_columns_(xs, gs, ms, scales, corrections, settings, **around)
-            else:
-                cpu.lion_columns_(xs, gs, ms, settings, **around)
-        elif small:
-            gpu_small.lion_columns_(xs, gs, ms, scales, corrections, settings)
+            around["averages"] = averages
+        if small:
+            kernel: Any = cpu_small if xs[0].is_cpu else gpu_small
+            kernel.lion_columns_(xs, gs, ms, scales, corrections, settings, **around)
         else:
-            gpu.lion_columns_(xs, gs, ms, settings)
+            kernel = cpu if xs[0].is_cpu else gpu
+            kernel.lion_columns_(xs, gs, ms, settings, **around)
         if sums is not None:
             torch._foreach_zero_(sums)
 
-    def _factors(self, factor: Tensor | None) -> NDArray[Any] | None:
-        bound, dtype = self.settings.clipnorm, compute_dtype(self.xs[0].dtype)
+    def _factors(self, factor: Tensor | None) -> NDArray[Any] | Tensor | None:
+        x, bound = self.xs[0], self.settings.clipnorm
+        if bound is not None and x.is_cpu:
+            return cpu_sums.clip_factors(self.squared_norms().numpy(), bound)
         if bound is not None:
-            return clip_factors(self.squared_norms(), bound)
-        if factor is not None:
-            return factor.to("cpu", dtype).repeat(len(self.xs)).numpy()
-        return None
+            return clip_factor(self.squared_norms(), bound)
+        if factor is None:
+            return None
+        factors = factor.to(x.device, compute_dtype(x.dtype)).repeat(len(self.xs))
+        return factors.numpy() if x.is_cpu else factors
 
 
 def by_kind(tensors: Sequence[Column], *beside: Sequence[Any]) -> list[list[Any]]:

@@ -43,7 +43,7 @@ def squared_norms(gs: Sequence[Tensor], unscale: float | None, dtype: torch.dtyp
         cpu_sums_kernel.sum_squares,
         (addresses(gs), starts, owners, begins),
         (LIKE[gs[0].dtype], LIKE[dtype]),
-        (factor, None),
+        factor,
         sums,
     )
     in_blocks(work, int(starts[-1]))

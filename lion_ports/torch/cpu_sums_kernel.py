@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from lion_ports.torch.cpu_kernel import direction, effective, inlined
+from lion_ports.torch.cpu_kernel import direction, effective, inlined, times
 from lion_ports.torch.cpu_numbers import at, compiled, tensor, widen
 
 # As many sums go on side by side; with fewer of them the loop is not vectorized.
@@ -12,21 +12,21 @@ _LANES = 64
 
 
 @compiled
-def _squares(g: Any, gradients: Any, like: Any, total: Any) -> Any:
+def _squares(g: Any, unscale: Any, like: Any, total: Any) -> Any:
     total[:] = 0
     whole = g.size - g.size % _LANES
     for i in range(0, whole, _LANES):
         for lane in range(_LANES):
-            v = effective(widen(g[i + lane], like), gradients, None)
+            v = times(widen(g[i + lane], like), unscale)
             total[lane] += v * v
     for i in range(whole, g.size):
-        v = effective(widen(g[i], like), gradients, None)
+        v = times(widen(g[i], like), unscale)
         total[i - whole] += v * v
     return total.sum()
 
 
 @compiled
-def sum_squares(table: Any, kinds: Any, gradients: Any, sums: Any, first: int, last: int) -> None:
+def sum_squares(table: Any, kinds: Any, unscale: Any, sums: Any, first: int, last: int) -> None:
     """Sums of squares, each formed in the compute dtype, by chunk (L-027).
 
     Neither chunks nor lanes depend on the machine or on its threads, and so neither do the sums.
@@ -35,7 +35,7 @@ def sum_squares(table: Any, kinds: Any, gradients: Any, sums: Any, first: int, l
         table: addresses of gradients, the number of elements before each of them and in all, and
             of each chunk its tensor and the number of elements before it; arrays of int64.
         kinds: an array of the dtype of the gradients, and one of the compute dtype.
-        gradients: as in the options of :func:`lion_ports.torch.cpu_kernel.update_`.
+        unscale: what gradients are multiplied by before (L-024, L-025), or None.
         sums: of float64, written to.
         first: with ``last``, the range of elements in which a chunk begins that is summed.
         last: the element after the last.
@@ -48,7 +48,7 @@ def sum_squares(table: Any, kinds: Any, gradients: Any, sums: Any, first: int, l
         if c + 1 < begins.size:
             end = min(end, begins[c + 1])
         g = tensor(gs, t, begins[c] - starts[t], end - begins[c], g_kind)
-        sums[c] = _squares(g, gradients, like, total)
+        sums[c] = _squares(g, unscale, like, total)
 
 
 @inlined

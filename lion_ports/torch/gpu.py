@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lion_ports.config import LION, Rule, Scalars
-from lion_ports.torch.arithmetic import compute_dtype, divided
+from lion_ports.torch.arithmetic import bound_in, compute_dtype, divided
 from lion_ports.torch.gpu_table import on_device, table_of
 from lion_ports.torch.jobs import PLAIN, Settings, Update, alike
 
@@ -74,9 +74,22 @@ def lion_updates_(
 
 
 def lion_columns_(
-    xs: Sequence[Tensor], gs: Sequence[Tensor], ms: Sequence[Tensor], settings: Settings
+    xs: Sequence[Tensor],
+    gs: Sequence[Tensor],
+    ms: Sequence[Tensor],
+    settings: Settings,
+    *,
+    factors: Tensor | None = None,
 ) -> None:
-    """:func:`lion_updates_` of parameters, gradients and momenta, each of one dtype."""
+    """:func:`lion_updates_` with what is done before to gradients.
+
+    Args:
+        xs: parameters, all of one dtype; and so gradients and momenta.
+        gs: gradients as they are given (L-024 to L-027).
+        ms: momenta.
+        settings: what they share.
+        factors: what each gradient is multiplied by at last (L-027), in the compute dtype.
+    """
     from lion_ports.torch import gpu_kernel
 
     rule, x = settings.rule, xs[0]
@@ -85,13 +98,14 @@ def lion_columns_(
         table = table_of((xs, gs, ms), BLOCK)
         if not len(table.owners):
             return
-        numbers = numbers_of(settings.scalars, rule, x.dtype, x.device)
+        numbers = numbers_of(settings, x.dtype, x.device)
         counts = table.rows.new_zeros(len(xs)) if rule.cautious else None
         for count in (True, False) if rule.cautious else (False,):
             gpu_kernel.lion_kernel[(len(table.owners),)](
                 table.rows,
                 table.owners,
                 counts,
+                factors,
                 numbers,
                 *map(gpu_kernel.DTYPES.get, dtypes),
                 COUNT=count,
@@ -105,26 +119,27 @@ def lion_columns_(
 
 
 def numbers_of(
-    scalars: Scalars, rule: Rule, dtype: torch.dtype, device: torch.device
+    settings: Settings, dtype: torch.dtype, device: torch.device
 ) -> tuple[float | Tensor, ...]:
     """What a kernel takes as its ``scalars``: tensors of the device as they are.
 
     Args:
-        scalars: numbers or 0-d tensors.
-        rule: the options, of which some are numbers.
+        settings: those of an update.
         dtype: of the parameters.
         device: theirs.
     """
-    b1, b2 = scalars.b1, scalars.b2
-    wd, peak = scalars.wd, scalars.lr_peak
-    wd = wd if peak is None else divided(wd, peak, compute_dtype(dtype))
+    (lr, b1, b2, wd, peak), rule, compute = settings.scalars, settings.rule, compute_dtype(dtype)
+    wd = wd if peak is None else divided(wd, peak, compute)
+    unscale = 1.0 if settings.unscale is None else settings.unscale
+    bound = torch.inf if settings.clipvalue is None else settings.clipvalue
+    of_options = rule.steepness, rule.cautious_cap, unscale, bound
     numbers = [
-        number if isinstance(number, Tensor) and not number.is_cpu else float(number)
-        for number in (scalars.lr, b1, 1 - b1, b2, 1 - b2, wd, rule.steepness, rule.cautious_cap)
+        n if isinstance(n, Tensor) and not n.is_cpu else bound_in(float(n), compute)
+        for n in (lr, b1, 1 - b1, b2, 1 - b2, wd, *of_options)
     ]
-    if dtype == torch.float64:  # Triton passes a number of Python as float32
+    if compute == torch.float64:  # Triton passes a number of Python as float32
         floats = [0.0 if isinstance(number, Tensor) else number for number in numbers]
-        copies = on_device(torch.tensor(floats, dtype=dtype, device="cpu"), device)
+        copies = on_device(torch.tensor(floats, dtype=compute, device="cpu"), device)
         pairs = zip(numbers, copies, strict=True)
         numbers = [given if isinstance(given, Tensor) else copy for given, copy in pairs]
     return tuple(n.to(device) if isinstance(n, Tensor) else n for n in numbers)

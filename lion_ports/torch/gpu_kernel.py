@@ -19,6 +19,7 @@ def lion_kernel(
     table,
     owners,
     counts,
+    factors,
     scalars,
     X: tl.constexpr,
     G: tl.constexpr,
@@ -37,7 +38,10 @@ def lion_kernel(
         owners: int32, for each block the row of its tensor in the table.
         counts: int64, for each tensor the elements whose gradient agrees with the direction
             (L-022); None if the update is not cautious.
-        scalars: lr, b1, 1-b1, b2, 1-b2, wd, steepness and cap: floats, or pointers to them.
+        factors: for each tensor what its gradient is multiplied by at last (L-027), in the compute
+            dtype; or None.
+        scalars: lr, b1, 1-b1, b2, 1-b2, wd, steepness, cap, and what gradients are multiplied by
+            (L-024) and then bounded by (L-026): floats, or pointers to them.
         X, G, M: dtypes of parameters, gradients and momenta.
         COUNT: add to ``counts``, and do nothing else.
         MAXIMIZE: L-018.
@@ -56,22 +60,25 @@ def lion_kernel(
     g = g_address.to(tl.pointer_type(G)) + start
     m = m_address.to(tl.pointer_type(M)) + start
     count = None if counts is None else counts + owner
+    factor = None if factors is None else factors + owner
     aligned = ((x_address | g_address | m_address) & 15) == 0
     # As nearly all blocks are: with nothing masked, 16 bytes move at a time.
     if aligned & (rest == BLOCK):
         x, g, m = tl.multiple_of(x, 16), tl.multiple_of(g, 16), tl.multiple_of(m, 16)
         _update(
-            x, g, m, None, size, count, scalars, COUNT, MAXIMIZE, CLIP, CAUTIOUS_DECAY, BLOCK
+            x, g, m, None, size, count, factor, scalars,
+            COUNT, MAXIMIZE, CLIP, CAUTIOUS_DECAY, BLOCK,
         )  # fmt: skip
     else:
         _update(
-            x, g, m, rest, size, count, scalars, COUNT, MAXIMIZE, CLIP, CAUTIOUS_DECAY, BLOCK
+            x, g, m, rest, size, count, factor, scalars,
+            COUNT, MAXIMIZE, CLIP, CAUTIOUS_DECAY, BLOCK,
         )  # fmt: skip
 
 
 @triton.jit
 def _update(
-    x, g, m, rest, size, count, scalars,
+    x, g, m, rest, size, count, factor, scalars,
     COUNT: tl.constexpr, MAXIMIZE: tl.constexpr, CLIP: tl.constexpr, CAUTIOUS_DECAY: tl.constexpr,
     BLOCK: tl.constexpr,
 ):  # fmt: skip
@@ -81,7 +88,7 @@ def _update(
     C: tl.constexpr = tl.float64 if tl.float64 == X else tl.float32  # L-005
     lane = tl.arange(0, BLOCK)
     there = None if rest is None else lane < rest
-    g_ = tl.load(g + lane, there).to(C)
+    g_ = _effective(tl.load(g + lane, there).to(C), scalars, factor)
     m_ = tl.load(m + lane, there).to(C)
     if MAXIMIZE:
         g_ = g_ * -1.0  # where Triton negates by 0 - g, -0 is lost
@@ -104,6 +111,18 @@ def _update(
 
 
 # L-007: one IEEE operation at a time, in this order; they are compiled without fusion.
+
+
+@triton.jit
+def _effective(g, scalars, factor):
+    """The gradient that an update is made with, but for its sign (L-024 to L-027)."""
+    # By 1, and infinity, where there are none: nothing waits for it, and no other code is compiled.
+    g = g * _scalar(scalars[8], g.dtype)
+    bound = _scalar(scalars[9], g.dtype)
+    g = tl.where(g > bound, bound, tl.where(g < bound * -1.0, bound * -1.0, g))  # NaN stays
+    if factor is not None:
+        g = g * tl.load(factor)
+    return g
 
 
 @triton.jit

@@ -81,8 +81,13 @@ def lion_columns_(
     scales: Sequence[Tensor] | None,
     corrections: Sequence[Tensor] | None,
     settings: Settings,
+    *,
+    factors: Tensor | None = None,
 ) -> None:
-    """:func:`lion_updates_` of columns that have one dtype each."""
+    """:func:`lion_updates_` of columns that have one dtype each.
+
+    What is done before to gradients is as in :func:`lion_ports.torch.gpu.lion_columns_`.
+    """
     from lion_ports.torch import gpu_small_kernel
 
     rule, x = settings.rule, xs[0]
@@ -95,7 +100,8 @@ def lion_columns_(
         gpu_small_kernel.small_lion_kernel[(len(table.owners),)](
             table.rows,
             table.owners,
-            numbers_of(settings.scalars, rule, x.dtype, x.device),
+            factors,
+            numbers_of(settings, x.dtype, x.device),
             int(settings.before),
             *(None if dtype is None else gpu_small_kernel.DTYPES[dtype] for dtype in dtypes),
             MAXIMIZE=settings.maximize,

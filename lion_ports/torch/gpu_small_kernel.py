@@ -11,7 +11,7 @@ import triton.language as tl
 
 from lion_ports.torch import storage
 from lion_ports.torch.gpu_kernel import DTYPES as _FLOATS
-from lion_ports.torch.gpu_kernel import _direction, _narrow, _updated
+from lion_ports.torch.gpu_kernel import _direction, _effective, _narrow, _updated
 
 DTYPES = {**_FLOATS, torch.int8: tl.int8, torch.int16: tl.int16}
 
@@ -27,6 +27,7 @@ _LEAST_SCALE, _LARGEST_SCALE = (tl.constexpr(n << 23) for n in (127 - 111, 127 +
 def small_lion_kernel(
     table,
     owners,
+    factors,
     scalars,
     count,
     X: tl.constexpr,
@@ -44,7 +45,7 @@ def small_lion_kernel(
         table: int64, for each tensor the addresses of x, g, m, scales and corrections, its number
             of elements, and the number of its first block.
         owners: int32, for each block the row of its tensor in the table.
-        scalars: as for :func:`lion_ports.torch.gpu_kernel.lion_kernel`.
+        factors, scalars: as for :func:`lion_ports.torch.gpu_kernel.lion_kernel`.
         count: updates done before this one.
         X, G: dtypes of parameters and gradients.
         M: of momenta; int8 if they are codes, which have scales.
@@ -55,7 +56,9 @@ def small_lion_kernel(
         BLOCK: elements to a program, a multiple of 128.
     """
     block = tl.program_id(0)
-    row = table + tl.load(owners + block) * 7
+    owner = tl.load(owners + block)
+    row = table + owner * 7
+    factor = None if factors is None else factors + owner
     x_address, g_address, m_address = tl.load(row), tl.load(row + 1), tl.load(row + 2)
     s_address, r_address = tl.load(row + 3), tl.load(row + 4)
     start = (block - tl.load(row + 6)) * BLOCK  # int64, as all of the table
@@ -71,14 +74,18 @@ def small_lion_kernel(
     if aligned & (rest == BLOCK):
         x, g, m = tl.multiple_of(x, 16), tl.multiple_of(g, 16), tl.multiple_of(m, 16)
         r = r if r is None else tl.multiple_of(r, 16)
-        _update_small(x, g, m, s, r, None, dithers, scalars, MAXIMIZE, CLIP, CAUTIOUS_DECAY, BLOCK)
+        _update_small(
+            x, g, m, s, r, None, dithers, factor, scalars, MAXIMIZE, CLIP, CAUTIOUS_DECAY, BLOCK
+        )
     else:
-        _update_small(x, g, m, s, r, rest, dithers, scalars, MAXIMIZE, CLIP, CAUTIOUS_DECAY, BLOCK)
+        _update_small(
+            x, g, m, s, r, rest, dithers, factor, scalars, MAXIMIZE, CLIP, CAUTIOUS_DECAY, BLOCK
+        )
 
 
 @triton.jit
 def _update_small(
-    x, g, m, s, r, rest, dithers, scalars,
+    x, g, m, s, r, rest, dithers, factor, scalars,
     MAXIMIZE: tl.constexpr, CLIP: tl.constexpr, CAUTIOUS_DECAY: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Update what begins at the pointers: the first ``rest`` elements, if that is not None."""
@@ -88,7 +95,7 @@ def _update_small(
     there = None if rest is None else lane < rest
     row_there = None if rest is None else row * _SHARED < rest
 
-    g_ = tl.load(g + lane, there).to(C)
+    g_ = _effective(tl.load(g + lane, there).to(C), scalars, factor)
     if MAXIMIZE:
         g_ = g_ * -1.0
     m_ = tl.load(m + lane, there)

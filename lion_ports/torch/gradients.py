@@ -144,6 +144,23 @@ def squared_norm(g: Tensor, like: Tensor) -> Tensor:
     return total(g.square().sum(), like)
 
 
+def squared_norms_of(
+    gs: list[Tensor], unscale: float | Tensor | None, dtype: torch.dtype
+) -> Tensor:
+    """The sum of squares of each of many gradients on a GPU, by a few launches for all (L-027).
+
+    Args:
+        gs: of one dtype.
+        unscale: what they are multiplied by before (L-024), or None.
+        dtype: of the result, the compute dtype.
+    """
+    if dtype == torch.float64:
+        return torch.stack([unscaled(g.to(dtype), unscale).square().sum() for g in gs])
+    # In float64, where a root that is squared again is rounded to the same float32.
+    norms = torch.stack(torch._foreach_norm(gs, 2, torch.float64))
+    return unscaled(norms, unscale).square().to(dtype)
+
+
 def clip_factor(squared: Tensor, bound: float) -> Tensor:
     """What brings a norm within ``bound``; 1 where it is (L-027)."""
     bound = min(bound, torch.finfo(squared.dtype).max)

@@ -50,7 +50,7 @@ def update_(work: Work, *, steps: int = 1, global_clipnorm: float | None = None)
     together = [columns.mean(steps) for columns in work.together]
     factor = None
     if global_clipnorm is not None:
-        squared = [torch.from_numpy(columns.squared_norms()).sum() for columns in together]
+        squared = [columns.squared_norms().sum() for columns in together]
         factor = common_factor(squared + squared_norms(work.jobs, steps), global_clipnorm)
     for columns in together:
         columns.update_(factor)

@@ -85,7 +85,7 @@ def _have_a_kernel(job: Job) -> bool:
     if not (x.is_contiguous() and g.is_contiguous() and m.is_contiguous()):
         return False
     around = [t for t in (job.grad_sum, job.average) if t is not None]
-    if not x.is_cpu and (around or not settings.as_given):
+    if not x.is_cpu and around:
         return False
     for t in around:
         wide = t.dtype == compute_dtype(x.dtype)
@@ -99,7 +99,9 @@ def _names(
 ) -> Sequence[str]:
     """What the states have beside their parameters; nothing if they are updated one at a time."""
     unscale = settings.unscale
-    if type(first) not in PLAIN or (isinstance(unscale, Tensor) and not unscale.is_cpu):
+    if type(first) not in PLAIN:
+        return ()
+    if isinstance(unscale, Tensor) and not (unscale.is_cpu or unscale.device == first.device):
         return ()
     if set(map(len, slots)) == {1}:
         return ("exp_avg",)

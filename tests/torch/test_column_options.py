@@ -7,6 +7,7 @@ pytest.importorskip("numba", reason="needs numba, which is not installed")
 
 from lion_ports import StateError  # noqa: E402
 from lion_ports.torch import Lion, cpu, cpu_small, cpu_sums  # noqa: E402
+from lion_ports.torch.gradients import squared_norms_of  # noqa: E402
 
 F32, F64, BF16, F16 = torch.float32, torch.float64, torch.bfloat16, torch.float16
 AVERAGES = {"ema_decay": 0.75}
@@ -170,6 +171,17 @@ def test_a_sum_of_squares_does_not_depend_on_threads(dtype):
     assert found == found[:1] * 4
     due = torch.stack([(g.double() * 0.5).square().sum() for g in gs]).to(wide)
     torch.testing.assert_close(torch.from_numpy(cpu_sums.squared_norms(gs, 0.5, wide)), due)
+
+
+@pytest.mark.parametrize("dtype", [F32, F64, BF16, F16], ids=str)
+def test_a_sum_of_squares_on_a_gpu_is_exact_where_it_can_be(dtype):
+    """By what computes it there, of tensors of the CPU; 5 is no square."""
+    gs = [torch.tensor(values, dtype=dtype) for values in ([1.0, 2.0], [], [0.5] * 3)]
+    for unscale in (None, 4.0, torch.tensor(4.0, dtype=F64)):
+        factor = 1 if unscale is None else 16
+        found = squared_norms_of(gs, unscale, torch.promote_types(dtype, F32))
+        assert found.tolist() == [5.0 * factor, 0.0, 0.75 * factor]
+    assert squared_norms_of([torch.tensor([2e19])], None, F32).item() == torch.inf
 
 
 def test_a_square_that_is_too_large_or_small_is_so_in_the_compute_dtype():

@@ -19,7 +19,7 @@ def made(monkeypatch):
 
     monkeypatch.setattr(cpu, "lion_columns_", lion_columns_)
 
-    def on_gpu(xs, gs, ms, settings):
+    def on_gpu(xs, gs, ms, settings, factors):
         calls.append(("gpu", [x.numel() for x in xs]))
 
     monkeypatch.setattr(gpu, "lion_columns_", on_gpu)

@@ -23,7 +23,7 @@ from gpu_machines import (  # noqa: E402
 )
 
 from lion_ports.torch import gpu, gpu_kernel  # noqa: E402
-from lion_ports.torch.jobs import Update, alike  # noqa: E402
+from lion_ports.torch.jobs import Settings, Update, alike  # noqa: E402
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 # Of no element, of one, beside the ends of a block, and of several blocks.
@@ -77,6 +77,31 @@ def check(jobs, scalars=SCALARS, rule=Rule(), *, maximize=False):  # noqa: B008
 )
 def test_dtypes(machine, dtypes):
     check(updates(machine, 1, dtypes, sizes=(2048, 5, 0, 2049)))
+
+
+@dtype_ids
+def test_what_is_done_before_to_gradients(machine, launches, dtype):
+    """In the same launch: unscaled, bounded, and brought within a norm (L-024, L-026, L-027)."""
+    compute = torch.promote_types(dtype, torch.float32)
+    factors = torch.linspace(0.25, 1, len(SIZES), dtype=compute, device=machine)
+    for unscale in (0.3, torch.tensor(0.3, dtype=torch.float64, device=machine)):
+        jobs = updates(machine, 5, (dtype, torch.bfloat16, torch.float32))
+        wide = [array(job.g.to(compute)) for job in jobs]
+        with np.errstate(all="ignore"):
+            wide = [np.clip(g * g.dtype.type(0.3), -0.25, 0.25) for g in wide]
+            wide = [g * factor for g, factor in zip(wide, array(factors), strict=True)]
+        due = [
+            lion_update(array(job.x), g, array(job.m), SCALARS)
+            for job, g in zip(jobs, wide, strict=True)
+        ]
+        settings = Settings(SCALARS, Rule(), False, unscale, 0.25)
+        launches.clear()
+        with np.errstate(all="ignore"):
+            gpu.lion_columns_(*zip(*jobs, strict=True), settings, factors=factors)
+        assert len(launches) == 1
+        for job, (x, m) in zip(jobs, due, strict=True):
+            check_same(array(job.x), x)
+            check_same(array(job.m), m)
 
 
 @dtype_ids

@@ -87,7 +87,7 @@ def test_a_step_leaves_small_state_on_a_gpu_to_it(monkeypatch):
     """On a device that has no memory: what is asked, and what is given to be updated."""
     asked, made = [], []
     monkeypatch.setattr(gpu_small, "takes", lambda *update: asked.append(update) or True)
-    monkeypatch.setattr(gpu_small, "lion_columns_", lambda *columns: made.append(columns))
+    monkeypatch.setattr(gpu_small, "lion_columns_", lambda *c, factors: made.append(c))
     p = torch.nn.Parameter(torch.empty(130, dtype=torch.bfloat16, device="meta"))
     optimizer = Lion([p], momentum_dtype="int8", correction_bits=8)
     for count in range(2):
