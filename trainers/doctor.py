@@ -12,8 +12,9 @@ from lion_ports.trainers.engine import BACKENDS, available, best_backend
 from lion_ports.trainers.errors import BackendError
 
 _PROBES = {
-    "torch": "import torch; from lion_ports.trainers.torch.engine import pick_device; "
-    "print(f'device {pick_device(\"auto\")}, {torch.get_num_threads()} threads')",
+    "torch": "import torch; from lion_ports.trainers.torch import engine, kernels; "
+    "print(f'device {engine.pick_device(\"auto\")}, {torch.get_num_threads()} threads, '"
+    "f'{kernels.description()}')",
     "mlx": "from lion_ports.trainers.mlx import blas; import mlx.core as mx; "
     "print(f'device {mx.default_device().type.name}, BLAS: {blas.description()}')",
     "jax": "import jax; print('devices', ', '.join(str(d) for d in jax.devices()))",

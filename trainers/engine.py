@@ -66,10 +66,14 @@ class Engine(Protocol):
 
     Tokens are int32 arrays ``[B, T + 1]`` where a loss is computed (the last T are predicted from
     those before them) and ``[B, T]`` where logits are.
+
+    ``notes`` are warnings at the head of a run; ``first_step`` says why the first step takes longer
+    than the others, "" if nothing is compiled for it.
     """
 
     device: str
     notes: tuple[str, ...]
+    first_step: str
 
     def train_step(self, tokens: NDArray[Any], lr: float, record: bool = False) -> StepResult:
         """Gradient, clipping, finiteness guard and update; ``record`` returns the gradients."""

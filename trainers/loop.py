@@ -56,6 +56,8 @@ class Loop:
         """
         config = self.config
         loss = self._evaluate() if self.step == 0 else self.eval_loss
+        if self.engine.first_step and self.step < config.steps:
+            self.reporter.say(f"first step {self.engine.first_step}")
         seconds: deque[float] = deque(maxlen=_RECENT)
         while self.step < config.steps and signals.received is None:
             begun = time.perf_counter()

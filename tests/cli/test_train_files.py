@@ -1,5 +1,6 @@
 """``lion-train``: the files of a run, and the commands on them."""
 
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -120,3 +121,4 @@ def test_doctor_knows_the_three_backends(lion_train: Any) -> None:
     assert code == 0
     for backend in BACKENDS:
         assert any(line.startswith(backend) and "works" in line for line in out.splitlines())
+    assert f"Numba {version('numba')}" in out

@@ -136,6 +136,8 @@ def test_quiet_prints_nothing_and_plain_output_prints_steps(small: Any) -> None:
     ]
     for shown in ("weights    sha256", "data ", "validation loss", "lion-train sample b"):
         assert shown in out
+    start, first_step = out.index("step 00000 validation loss"), out.index("first step Numba")
+    assert start < first_step < out.index("step 00002 validation loss")
 
 
 def test_precedence(lion_train: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,7 @@ class JaxEngine:
         device = pick_device(settings.device)
         self.device = f"{device.platform}:{device.id}"
         self.notes: tuple[str, ...] = ()
+        self.first_step = _compilation(settings.compile)
         self._settings = settings
         self._jax_device = device
         self._shapes = settings.architecture.shapes()
@@ -179,6 +180,18 @@ def _optimizer(settings: EngineSettings) -> tuple[Callable[..., Any], ...]:
         return optax.apply_updates(params, scaled), state
 
     return adamw.init, update
+
+
+def _compilation(compiled: bool) -> str:
+    """Why a first step is slow: without a folder for it JAX keeps nothing for the next run."""
+    what = "the step" if compiled else "each operation"
+    config: Any = jax.config  # whose types do not have its settings
+    if folder := config.jax_compilation_cache_dir:
+        return f"JAX compiles {what} for some seconds, or takes it from {folder}"
+    return (
+        f"JAX compiles {what} for some seconds, in every run; "
+        "JAX_COMPILATION_CACHE_DIR=FOLDER keeps it for the next"
+    )
 
 
 def _eager(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -48,6 +48,11 @@ def slow() -> bool:
     return platform.system() == "Linux" and _loaded is None
 
 
+def slow_bfloat16() -> bool:
+    """Whether MLX multiplies bfloat16 without the BLAS, as on a CPU of Linux."""
+    return platform.system() == "Linux"
+
+
 def _candidates() -> Iterator[str]:
     """MKL from PyPI, wherever pip put it, then OpenBLAS of the system."""
     try:

@@ -41,6 +41,9 @@ class MlxEngine:
         self.notes: tuple[str, ...] = ()
         if self.device == "cpu" and blas.slow():
             self.notes = (f"MLX multiplies with {blas.description()}",)
+        elif self.device == "cpu" and settings.dtype == "bfloat16" and blas.slow_bfloat16():
+            self.notes = ("MLX multiplies bfloat16 several times as slowly as float32 on a CPU",)
+        self.first_step = "MLX compiles kernels for some seconds, or has them from an earlier run"
         self._settings = settings
         self._shapes = settings.architecture.shapes()
         self._model = Transformer(settings.architecture)

@@ -1,5 +1,6 @@
 """The engine on PyTorch."""
 
+from importlib.util import find_spec
 from typing import Any
 
 import ml_dtypes
@@ -41,6 +42,7 @@ class TorchEngine:
         device = pick_device(settings.device)
         self.device = str(device)
         self.notes: tuple[str, ...] = ()
+        self.first_step = _compilation(settings, device)
         self._settings = settings
         self._torch_device = device
         self._shapes = settings.architecture.shapes()
@@ -155,6 +157,15 @@ class TorchEngine:
 
     def _tokens(self, tokens: NDArray[Any]) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(tokens, np.int32)).to(self._torch_device)
+
+
+def _compilation(settings: EngineSettings, device: torch.device) -> str:
+    """Why a first step is slow. Numba is looked for, and not imported before that step is."""
+    if device.type == "cuda" and settings.compile:
+        return "PyTorch compiles the model, which takes a while"
+    if device.type == "cpu" and settings.optimizer != "adamw" and find_spec("numba"):
+        return "Numba compiles Lion for some seconds, or loads it from its cache"
+    return ""
 
 
 def pick_device(name: str) -> torch.device:
