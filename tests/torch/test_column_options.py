@@ -27,8 +27,13 @@ OPTIONS = {
     "int8, averaged": INT8 | AVERAGES,
     "int8, an average that overwrites": INT8 | AVERAGES | {"ema_overwrite_every": 2},
 }
-# Of parameters, gradients and momenta.
-MIXTURES = [(F32, F32, None), (BF16, BF16, None), (BF16, F32, "float32"), (F64, F32, "bfloat16")]
+# Of parameters, gradients and momenta; each is compiled anew with each of the options.
+MIXTURES = [
+    (F32, F32, None),
+    (BF16, F32, "float32"),
+    pytest.param((BF16, BF16, None), marks=pytest.mark.slow),
+    pytest.param((F64, F32, "bfloat16"), marks=pytest.mark.slow),
+]
 SIZES = [(0,), (1,), (7,), (3, 43), (), (5000,), (40_001,)]
 
 
