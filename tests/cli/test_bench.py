@@ -271,8 +271,8 @@ NUMBA_NOTE = (
     ("matter", "only", "noted"),
     [
         ("missing", "lion-ports", True),
-        ("broken", "lion-ports", True),
-        ("missing", "torch SGD*", False),  # none of ours
+        pytest.param("broken", "lion-ports", True, marks=pytest.mark.slow),
+        pytest.param("missing", "torch SGD*", False, marks=pytest.mark.slow),  # none of ours
     ],
 )
 def test_steps_without_numba_are_noted(matter, only, noted, bench, folder, monkeypatch):
