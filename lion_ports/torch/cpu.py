@@ -4,33 +4,26 @@ The same bits as ``update.py``, which is the definition; five times less memory 
 """
 
 from array import array
-from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from lion_ports.config import Rule, Scalars
 from lion_ports.torch.arithmetic import compute_dtype
 from lion_ports.torch.cpu_sums import count_agreeing
-from lion_ports.torch.cpu_table import (
-    KINDS,
-    LIKE,
-    has_kernel,
-    in_plain_memory,
-    starts_of,
-)
-from lion_ports.torch.jobs import Settings, Update, addresses, alike
+from lion_ports.torch.cpu_table import KINDS, LIKE, has_kernel, in_plain_memory, starts_of
+from lion_ports.torch.jobs import Settings, Update, addresses, alike, in_columns
 from lion_ports.torch.threads import in_blocks
 
 
 def takes(x: Tensor, g: Tensor, m: Tensor, rule: Rule) -> bool:
     """Whether ``lion_updates_`` can make this update; otherwise it is one for ``lion_update_``.
 
+    >>> import torch
     >>> x = torch.ones(2, 3)
     >>> takes(x, x, x, Rule()), takes(x, torch.ones(3, 2).T, x, Rule())
     (True, False)
@@ -52,11 +45,7 @@ def lion_updates_(
         rule: ``"sign"`` or ``"clip"``, cautious or not.
         maximize: ascend.
     """
-    batches: dict[tuple[torch.dtype, ...], list[Update]] = defaultdict(list)
-    for update in updates:
-        batches[update.x.dtype, update.g.dtype, update.m.dtype].append(update)
-    for batch in batches.values():
-        xs, gs, ms = zip(*batch, strict=True)
+    for xs, gs, ms in in_columns(updates):
         lion_columns_(xs, gs, ms, Settings(scalars, rule, maximize))
 
 

@@ -3,7 +3,6 @@
 The same bits as ``storage.py`` and ``update.py``, which are the definition.
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -17,7 +16,7 @@ from lion_ports.config import Rule, Scalars
 from lion_ports.torch.arithmetic import compute_dtype
 from lion_ports.torch.cpu import options_of
 from lion_ports.torch.cpu_table import KINDS, has_kernel, in_plain_memory
-from lion_ports.torch.jobs import Settings, SmallUpdate, addresses
+from lion_ports.torch.jobs import Settings, SmallUpdate, addresses, in_columns
 from lion_ports.torch.storage import BLOCK
 from lion_ports.torch.threads import in_blocks
 
@@ -68,15 +67,8 @@ def lion_updates_(
         rule: ``"sign"`` or ``"clip"``, not cautious.
         maximize: ascend.
     """
-    batches: dict[tuple[Any, ...], list[SmallUpdate]] = defaultdict(list)
-    for update in updates:
-        x, g, m, _, correction, count = update
-        dtypes = (x.dtype, g.dtype, m.dtype, None if correction is None else correction.dtype)
-        batches[*dtypes, count].append(update)
-    for (*_, count), batch in batches.items():
-        xs, gs, ms, *beside, _ = zip(*batch, strict=True)
-        scales, corrections = (None if column[0] is None else column for column in beside)
-        settings = Settings(scalars, rule, maximize, before=count)
+    for xs, gs, ms, scales, corrections, counts in in_columns(updates):
+        settings = Settings(scalars, rule, maximize, before=counts[0])
         lion_columns_(xs, gs, ms, scales, corrections, settings)
 
 

@@ -2,11 +2,9 @@
 
 import os
 import shutil
-from collections import defaultdict
 from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,7 +12,7 @@ from torch import Tensor
 from lion_ports.config import LION, Rule, Scalars
 from lion_ports.torch.arithmetic import bound_in, compute_dtype, divided
 from lion_ports.torch.gpu_table import on_device, table_of
-from lion_ports.torch.jobs import PLAIN, Settings, Update, alike
+from lion_ports.torch.jobs import PLAIN, Settings, Update, alike, in_columns
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 # 4 warps of 64 lanes (AMD; NVIDIA has 32), each of which loads 16 bytes of a 16-bit dtype.
@@ -65,11 +63,7 @@ def lion_updates_(
         rule: ``"sign"`` or ``"clip"``, cautious or not.
         maximize: ascend.
     """
-    batches: dict[tuple[Any, ...], list[Update]] = defaultdict(list)
-    for update in updates:
-        batches[update.x.device, *(t.dtype for t in update)].append(update)
-    for batch in batches.values():
-        xs, gs, ms = zip(*batch, strict=True)
+    for xs, gs, ms in in_columns(updates):
         lion_columns_(xs, gs, ms, Settings(scalars, rule, maximize))
 
 

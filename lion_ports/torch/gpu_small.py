@@ -3,9 +3,7 @@
 The same bits as ``storage.py`` and ``update.py``, which are the definition.
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +11,7 @@ from torch import Tensor
 from lion_ports.config import Rule, Scalars
 from lion_ports.torch.gpu import BLOCK, DTYPES, has_kernel, in_plain_memory, numbers_of
 from lion_ports.torch.gpu_table import table_of
-from lion_ports.torch.jobs import Settings, SmallUpdate
+from lion_ports.torch.jobs import Settings, SmallUpdate, in_columns
 
 # 256 lanes with 8 elements each: 16 bytes of a 16-bit dtype, and 8 of codes. Were it 16 of codes,
 # all else would have to be dealt out anew among the lanes to be stored, in shared memory.
@@ -62,15 +60,8 @@ def lion_updates_(
         rule: ``"sign"`` or ``"clip"``, not cautious.
         maximize: ascend.
     """
-    batches: dict[tuple[Any, ...], list[SmallUpdate]] = defaultdict(list)
-    for update in updates:
-        x, g, m, _, correction, count = update
-        dtypes = (x.dtype, g.dtype, m.dtype, None if correction is None else correction.dtype)
-        batches[x.device, *dtypes, count].append(update)
-    for (*_, count), batch in batches.items():
-        xs, gs, ms, *beside, _ = zip(*batch, strict=True)
-        scales, corrections = (None if column[0] is None else column for column in beside)
-        settings = Settings(scalars, rule, maximize, before=count)
+    for xs, gs, ms, scales, corrections, counts in in_columns(updates):
+        settings = Settings(scalars, rule, maximize, before=counts[0])
         lion_columns_(xs, gs, ms, scales, corrections, settings)
 
 

@@ -1,6 +1,7 @@
 """What a step has to do: one parameter with its state and the settings of its group."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from operator import eq, itemgetter
 from typing import Any, NamedTuple
 
@@ -166,6 +167,16 @@ def update_of(job: Job, g: Tensor) -> Update | SmallUpdate:
     if job.small:
         return SmallUpdate(x, g, m, job.scale, job.correction, int(job.settings.before))
     return Update(*map(as_reals, (x, g, m)))
+
+
+def in_columns(updates: Sequence[Update | SmallUpdate]) -> Iterator[list[Any]]:
+    """The columns of updates of one device, dtypes and count; where there are no tensors, None."""
+    batches: dict[Any, list[Any]] = defaultdict(list)
+    for update in updates:
+        kind = [(t.device, t.dtype) if isinstance(t, Tensor) else t for t in update]
+        batches[*kind].append(update)
+    for batch in batches.values():
+        yield [None if column[0] is None else column for column in zip(*batch, strict=True)]
 
 
 def addresses(tensors: Sequence[Tensor]) -> NDArray[np.int64]:
