@@ -30,7 +30,12 @@ def bits(tensors: dict[str, Any]) -> dict[str, bytes]:
 
 @pytest.mark.parametrize(
     ("backend", "dtype"),
-    [("torch", "float32"), ("torch", "bfloat16"), ("jax", "bfloat16"), ("mlx", "float32")],
+    [
+        ("torch", "float32"),
+        ("torch", "bfloat16"),
+        pytest.param("jax", "bfloat16", marks=pytest.mark.slow),
+        ("mlx", "float32"),
+    ],
 )
 def test_the_reference_makes_the_run_again_from_its_recorded_gradients(
     small: Any, backend: str, dtype: str

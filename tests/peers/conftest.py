@@ -49,7 +49,7 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Worker:
     return run
 
 
-@pytest.fixture(scope="module", params=["torch", "jax"])
+@pytest.fixture(scope="module", params=["torch", pytest.param("jax", marks=pytest.mark.slow)])
 def backend(request: pytest.FixtureRequest) -> str:
     """Each backend of Keras that we have a port beside."""
     pytest.importorskip(request.param, reason=f"needs the extra {request.param!r}")

@@ -1,0 +1,53 @@
+"""lion-bench through its command line, on tensors so small that nothing here is about time."""
+
+import os
+
+import pytest
+
+from lion_ports.cli.bench import machine, main
+
+MINE = """
+import os
+from mlx.optimizers import SGD
+
+class Raises(SGD):
+    def update(self, model, gradients):
+        raise ArithmeticError("mine cannot do this\\nand says more")
+
+class RaisesLater(SGD):
+    calls = 0
+
+    def update(self, model, gradients):
+        self.calls += 1
+        if self.calls > 3:
+            raise ArithmeticError("mine is tired")
+        super().update(model, gradients)
+
+class Crashes(SGD):
+    def update(self, model, gradients):
+        os.abort()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(MINE)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def bench(folder, capfd, monkeypatch):
+    """``lion-bench`` in this process, on a machine at rest: exit code, stdout, stderr."""
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+    monkeypatch.setattr(machine, "processor_ticks", dict)
+
+    def call(*arguments):
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            main(list(arguments))
+        out, err = capfd.readouterr()
+        assert "Traceback" not in err
+        return exit_.value.code, out, err
+
+    return call
