@@ -13,6 +13,7 @@ from lion_ports.torch import counters
 from lion_ports.torch.foreign import refuse_foreign_state
 from lion_ports.torch.groups import Watch, complete_loaded
 from lion_ports.torch.jobs import Group, Slots
+from lion_ports.torch.slots import SHAPED
 from lion_ports.torch.storage import CORRECTIONS, scale_count
 
 # What only belongs to gradient accumulation (L-025).
@@ -44,7 +45,7 @@ def to_load(
         for group, watch in zip(saved, watches, strict=True)
     ]
     counters.share(groups, config)
-    _refuse_shapes(state_dict["state"], saved, param_groups)
+    _refuse_parts(state_dict["state"], saved, param_groups)
     counters.refuse_window(int(groups[0]["micro"]), config)
     state = state_dict["state"]
     if config.gradient_accumulation_steps == 1:
@@ -55,20 +56,25 @@ def to_load(
     return {**state_dict, "state": state, "param_groups": groups}
 
 
-def _refuse_shapes(state: Mapping[Any, Slots], saved: list[Group], groups: list[Group]) -> None:
-    """Raise a StateError if what was saved has not the shape that its parameter needs (L-002)."""
+def _refuse_parts(state: Mapping[Any, Slots], saved: list[Group], groups: list[Group]) -> None:
+    """Raise a StateError if a part of what was saved is missing, or of another shape (L-002)."""
     ids = chain.from_iterable(group["params"] for group in saved)
     params = chain.from_iterable(group["params"] for group in groups)
     for saved_id, p in zip(ids, params, strict=False):  # torch says where numbers differ
         slots = state.get(saved_id, {})
-        m = slots.get("exp_avg")
-        for name, kept in (("momentum", m), ("correction", slots.get("correction"))):
+        for name, called in SHAPED.items():
+            kept = slots.get(name)
             if isinstance(kept, Tensor) and kept.shape != p.shape:
                 raise StateError(
-                    f"the {name} of parameter {saved_id} was saved with shape "
+                    f"the {called} of parameter {saved_id} was saved with shape "
                     f"{tuple(kept.shape)}, and the parameter has {tuple(p.shape)}; load the state "
                     "of this model"
                 )
+        if int(slots.get("seen", 0)) > 0 and "grad_sum" not in slots:
+            raise StateError(
+                f"parameter {saved_id} was saved in the middle of an update, without the sum of "
+                "its gradients; load a whole state"
+            )
         _refuse_small(saved_id, slots, p)
 
 

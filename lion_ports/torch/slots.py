@@ -11,10 +11,15 @@ from lion_ports.errors import StateError
 from lion_ports.torch.arithmetic import compute_dtype
 from lion_ports.torch.jobs import Group, Slots, same_shapes
 from lion_ports.torch.sharding import refuse_sharded
-from lion_ports.torch.storage import CORRECTIONS, scale_count, zero_scales
+from lion_ports.torch.storage import CORRECTIONS, load_parameter, scale_count, zero_scales
 
-# What has the shape of its parameter, beside the momentum.
-_BESIDE = {"average": "average", "correction": "correction", "grad_sum": "sum of gradients"}
+# What has the shape of its parameter, and how it is called.
+SHAPED = {
+    "exp_avg": "momentum",
+    "average": "average",
+    "correction": "correction",
+    "grad_sum": "sum of gradients",
+}
 
 
 def init_all(
@@ -26,18 +31,18 @@ def init_all(
         StateError: a tensor of a state has another shape than its parameter, or is due to it; or
             small state has another dtype than it can have.
     """
+    momenta_alone = set(map(len, slots)) <= {0, 1}
+    for name in ("exp_avg",) if momenta_alone else SHAPED:
+        beside = list(map(dict.get, slots, repeat(name), params))  # what is not there yet fits
+        _refuse_other_shapes(params, beside, SHAPED[name])
+    if not momenta_alone:
+        for p, kept in zip(params, slots, strict=True):
+            _refuse_small(p, kept)
     more = group["momentum_dtype"] == "int8" or group["correction_bits"]
     more = more or group["ema_decay"] is not None or config.gradient_accumulation_steps > 1
     if more or not all("exp_avg" in kept for kept in slots):
         for p, kept in zip(params, slots, strict=True):
             init_slots(p, kept, group, config)
-    _refuse_other_shapes(params, [kept["exp_avg"] for kept in slots], "momentum")
-    if set(map(len, slots)) == {1}:
-        return
-    for name, called in _BESIDE.items():
-        _refuse_other_shapes(params, list(map(dict.get, slots, repeat(name), params)), called)
-    for p, kept in zip(params, slots, strict=True):
-        _refuse_small(p, kept)
 
 
 def init_slots(p: Tensor, slots: Slots, group: Group, config: LionConfig) -> None:
@@ -62,7 +67,8 @@ def init_slots(p: Tensor, slots: Slots, group: Group, config: LionConfig) -> Non
         slots["grad_sum"] = torch.zeros_like(p, dtype=_wide(p))
         slots["seen"] = torch.tensor(0, device="cpu")
     if group["ema_decay"] is not None and "average" not in slots:
-        slots["average"] = p.detach().to(_wide(p), copy=True)
+        whole = load_parameter(p.detach(), slots.get("correction"))
+        slots["average"] = whole.to(_wide(p), copy=True)
 
 
 def _wide(p: Tensor) -> torch.dtype:

@@ -259,6 +259,15 @@ def test_averages_follow_the_whole_parameter(parameter):
         assert p.tolist() == [1, 1]
 
 
+def test_an_average_that_begins_late_begins_at_the_whole_parameter(parameter):
+    p = parameter(1, 1, dtype=torch.bfloat16)
+    optimizer = Lion([p], 2.0**-12, correction_bits=16)
+    optimizer.step()
+    optimizer.param_groups[0] |= {"ema_decay": 0.5, "lr": 0.0}
+    optimizer.step()
+    assert optimizer.state[p]["average"].tolist() == [1 - 2.0**-12] * 2
+
+
 def test_released_gradients_make_the_same_steps(bits):
     runs = []
     for released in (True, False):

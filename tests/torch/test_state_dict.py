@@ -148,11 +148,29 @@ def test_states_of_other_optimizers_are_refused(name, begun, parameter, bits):
     refused(StateError, words, optimizer, other.state_dict(), bits)
 
 
-def test_momenta_of_other_shapes_are_refused(parameter, bits):
-    other = Lion([parameter(1.0, 2.0)])
+@pytest.mark.parametrize(
+    ("slot", "called"),
+    [("exp_avg", "momentum"), ("average", "average"), ("grad_sum", "sum of gradients")],
+)
+def test_what_has_another_shape_is_refused(slot, called, parameter, bits):
+    settings = {"ema_decay": 0.5, "gradient_accumulation_steps": 2}
+    other = Lion([parameter(1.0)], **settings)
     other.step()
-    words = r"parameter 0 was saved with shape \(2,\), and the parameter has \(1,\)"
-    refused(StateError, words, Lion([parameter(1.0)]), other.state_dict(), bits)
+    saved = other.state_dict()
+    saved["state"][0][slot] = torch.ones(2)
+    words = (
+        rf"the {called} of parameter 0 was saved with shape \(2,\), and the parameter has \(1,\)"
+    )
+    refused(StateError, words, Lion([parameter(1.0)], **settings), saved, bits)
+
+
+def test_a_sum_that_was_not_saved_is_missed(parameter, bits):
+    other = Lion([parameter(1.0)], gradient_accumulation_steps=2)
+    other.step()
+    saved = other.state_dict()
+    del saved["state"][0]["grad_sum"]
+    fresh = Lion([parameter(1.0)], gradient_accumulation_steps=2)
+    refused(StateError, "in the middle of an update, without the sum", fresh, saved, bits)
 
 
 def test_a_dynamic_loss_scale_is_left_where_there_is_none(parameter):
