@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 
 
 class Progress(NamedTuple):
-    """One training step for display; ``tokens_per_s`` and ``ms`` are means over the last steps."""
+    """One training step for display; ``tokens_per_s`` and ``ms`` are medians of the last."""
 
     step: int
     steps: int

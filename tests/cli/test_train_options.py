@@ -1,5 +1,6 @@
 """``lion-train``: what its options do."""
 
+import statistics
 import subprocess
 import sys
 import tomllib
@@ -138,6 +139,13 @@ def test_quiet_prints_nothing_and_plain_output_prints_steps(small: Any) -> None:
         assert shown in out
     start, first_step = out.index("step 00000 validation loss"), out.index("first step Numba")
     assert start < first_step < out.index("step 00002 validation loss")
+
+
+def test_a_line_shows_the_usual_step_and_not_the_first(small: Any, a_run: Any) -> None:
+    _, out, _ = small("--out", "run")
+    (line,) = [line for line in out.splitlines() if "step 00006/00006" in line]
+    times = [event["ms"] for event in a_run("run").events("train")]
+    assert f"| {statistics.median(times):.0f} ms |" in line
 
 
 def test_precedence(lion_train: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
