@@ -142,7 +142,7 @@ def test_quiet_prints_nothing_and_plain_output_prints_steps(small: Any) -> None:
 
 
 def test_a_line_shows_the_usual_step_and_not_the_first(small: Any, a_run: Any) -> None:
-    _, out, _ = small("--out", "run")
+    _, out, _ = small("--out", "run", "--set", "log_every=6")
     (line,) = [line for line in out.splitlines() if "step 00006/00006" in line]
     times = [event["ms"] for event in a_run("run").events("train")]
     assert f"| {statistics.median(times):.0f} ms |" in line
