@@ -6,9 +6,10 @@ from typing import Any
 import torch
 
 from lion_ports.errors import StateError
+from lion_ports.torch.slots import SHAPED
 
 # A Lion keeps its momentum, some a count of steps, and ours what options need.
-_SLOTS = {"exp_avg", "exp_avg_scale", "correction", "step", "average", "grad_sum", "seen"}
+_SLOTS = {*SHAPED, "exp_avg_scale", "seen", "step"}
 _ADVICE = (
     "begin with a fresh Lion, for which lion_ports.from_adamw makes lr and weight_decay of AdamW's"
 )
