@@ -10,7 +10,7 @@ from torch.nn.utils import get_total_norm
 from lion_ports.torch.columns import Column, by_kind
 from lion_ports.torch.cpu_sums import squared_norms
 from lion_ports.torch.cpu_table import KINDS, has_kernel, in_plain_memory
-from lion_ports.torch.gradients import named_parameters
+from lion_ports.torch.gradients import in_memory, named_parameters
 from lion_ports.torch.jobs import PLAIN
 from lion_ports.torch.sharding import local, total
 
@@ -18,7 +18,7 @@ from lion_ports.torch.sharding import local, total
 def nonfinite(groups: list[dict[str, Any]]) -> list[str]:
     """Names of the parameters whose gradient is not finite (L-019)."""
     named = [(name, p) for name, p in named_parameters(groups) if p.grad is not None]
-    if not named or _all_finite([p.grad for _, p in named]):
+    if not named or _all_finite(in_memory([p.grad for _, p in named])):
         return []
     counts = [total((~local(p.grad, p).isfinite()).sum(), p) for _, p in named]
     found = torch.stack([count.to(counts[0].device) for count in counts]).tolist()

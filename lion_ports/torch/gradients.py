@@ -48,8 +48,21 @@ def taking_part(
                     refuse_unfit(p, g, groups)
             rows = [(p, g) for p, g in rows if g is not None or sums.get(p, {}).get("seen", 0) > 0]
             params, grads = [p for p, _ in rows], [g for _, g in rows]
-        found.append((params, grads))
+        found.append((params, in_memory(grads)))
     return found
+
+
+def in_memory(grads: list[Any]) -> list[Any]:
+    """The gradients, with memory where autograd gave zeros that have none, as those of a sign.
+
+    >>> x = torch.ones(2, requires_grad=True)
+    >>> torch.sgn(x).sum().backward()
+    >>> x.grad.data_ptr() == 0, in_memory([x.grad])[0].data_ptr() == 0
+    (True, False)
+    """
+    if any(map(Tensor._is_zerotensor, (g for g in grads if g is not None))):
+        return [g.clone() if g is not None and g._is_zerotensor() else g for g in grads]
+    return grads
 
 
 def refuse_unfit(p: Tensor, g: Tensor, groups: list[Group]) -> None:

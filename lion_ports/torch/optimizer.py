@@ -24,7 +24,7 @@ from lion_ports.torch import counters
 from lion_ports.torch.arithmetic import compute_dtype, refuse_conjugate
 from lion_ports.torch.averages import swapped_in
 from lion_ports.torch.capture import refuse_capture
-from lion_ports.torch.gradients import named_parameters, refuse_unfit, taking_part
+from lion_ports.torch.gradients import in_memory, named_parameters, refuse_unfit, taking_part
 from lion_ports.torch.groups import SETTINGS, WIDE, Watch, complete, keep_once, refuse_names
 from lion_ports.torch.jobs import Group, Slots, settings_of
 from lion_ports.torch.loading import restore_dtypes, to_load
@@ -205,7 +205,7 @@ class Lion(torch.optim.Optimizer):
         watch.carry_out(group, watch.plan(group), ends=False)
         unscale, work = self._inverse_scale(), Work([], [])
         settings = settings_of(group, self.config, unscale, as_tensors=False)
-        work.add([p], [p.grad], self._states(group, [p]), settings)
+        work.add([p], in_memory([p.grad]), self._states(group, [p]), settings)
         update_(work)
 
     @_disable_dynamo  # torch.compiler.disable would import the compiler with this module

@@ -28,15 +28,16 @@ def init_all(
     """:func:`init_slots` of many; quick where they need a momentum alone, and have it.
 
     Raises:
-        StateError: a tensor of a state has another shape than its parameter, or is due to it; or
-            small state has another dtype than it can have.
+        StateError: a tensor of a state has another shape than its parameter, or is due to it; small
+            state has another dtype than it can have; or a part of a state is missing.
     """
-    momenta_alone = set(map(len, slots)) <= {0, 1}
+    momenta_alone = set(map(len, slots)) <= {0, 1} and group["momentum_dtype"] != "int8"
     for name in ("exp_avg",) if momenta_alone else SHAPED:
         beside = list(map(dict.get, slots, repeat(name), params))  # what is not there yet fits
         _refuse_other_shapes(params, beside, SHAPED[name])
     if not momenta_alone:
         for p, kept in zip(params, slots, strict=True):
+            _refuse_halves(kept)
             _refuse_small(p, kept)
     more = group["momentum_dtype"] == "int8" or group["correction_bits"]
     more = more or group["ema_decay"] is not None or config.gradient_accumulation_steps > 1
@@ -63,7 +64,7 @@ def init_slots(p: Tensor, slots: Slots, group: Group, config: LionConfig) -> Non
     bits = group["correction_bits"]
     if bits and p.dtype == torch.bfloat16 and "correction" not in slots:
         slots["correction"] = torch.zeros_like(p, dtype=CORRECTIONS[bits])
-    if config.gradient_accumulation_steps > 1 and "seen" not in slots:
+    if config.gradient_accumulation_steps > 1 and not {"seen", "grad_sum"} <= slots.keys():
         slots["grad_sum"] = torch.zeros_like(p, dtype=_wide(p))
         slots["seen"] = torch.tensor(0, device="cpu")
     if group["ema_decay"] is not None and "average" not in slots:
@@ -79,6 +80,20 @@ def _refuse_other_shapes(params: Sequence[Tensor], beside: Sequence[Tensor], cal
     if not same_shapes(params, beside):
         pairs = zip(params, beside, strict=True)
         raise _replaced(*next((p, t) for p, t in pairs if p.shape != t.shape), called)
+
+
+def _refuse_halves(slots: Slots) -> None:
+    """Raise a StateError if a part of a state is of no use without another, which is missing."""
+    m, lost = slots.get("exp_avg"), None
+    if m is not None and m.dtype == torch.int8 and "exp_avg_scale" not in slots:
+        lost = "a momentum of int8 without its scales"
+    if "seen" in slots and "grad_sum" not in slots and slots["seen"] > 0:
+        lost = "seen gradients, and lost their sum"
+    if lost is not None:
+        raise StateError(
+            f"a state has {lost}: a part of it was taken out; make a new optimizer, or take all "
+            "of the old state out of optimizer.state"
+        )
 
 
 def _refuse_small(p: Tensor, slots: Slots) -> None:

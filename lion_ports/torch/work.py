@@ -1,6 +1,7 @@
 """What there is to do in a step, for many parameters at once where that can be."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -48,17 +49,17 @@ class Work(NamedTuple):
             settings: of their group.
             alone: one at a time, whatever they are.
         """
-        names = () if alone or not params else _names(params[0], grads, slots, settings)
-        if not names:
+        if alone or not params or not _may_be_together(params[0], settings):
             self._add_jobs(params, grads, slots, settings=settings)
             return
-        state = [list(map(itemgetter(name), slots)) for name in names]
-        for x, g, *found, kept in by_kind([params, grads, *state], slots):
-            if _have_a_kernel(job_of(x[0], g[0], kept[0], settings)):
-                beside = {_COLUMNS[name]: c for name, c in zip(names, found, strict=True)}
-                self.together.append(Columns(x, g, settings=settings, **beside))
-            else:
-                self._add_jobs(x, g, kept, settings=settings)
+        for names, (xs, gs, kepts) in _by_names(params, grads, slots, settings):
+            state = [list(map(itemgetter(name), kepts)) for name in names]
+            for x, g, *found, kept in by_kind([xs, gs, *state], kepts):
+                if _have_a_kernel(job_of(x[0], g[0], kept[0], settings)):
+                    beside = {_COLUMNS[name]: c for name, c in zip(names, found, strict=True)}
+                    self.together.append(Columns(x, g, settings=settings, **beside))
+                else:
+                    self._add_jobs(x, g, kept, settings=settings)
 
     def accumulate_(self) -> None:
         """Add all gradients, unscaled, to the sums of their parameters (L-024, L-025)."""
@@ -94,18 +95,36 @@ def _have_a_kernel(job: Job) -> bool:
     return bool(kernel_of(job).takes(*update_of(job, g), settings.rule))
 
 
-def _names(
-    first: Tensor, grads: Sequence[Any], slots: Sequence[Slots], settings: Settings
-) -> Sequence[str]:
-    """What the states have beside their parameters; nothing if they are updated one at a time."""
+def _may_be_together(first: Tensor, settings: Settings) -> bool:
+    """Whether a kernel may take these parameters, as far as the first of them shows."""
     unscale = settings.unscale
-    if type(first) not in PLAIN:
-        return ()
     if isinstance(unscale, Tensor) and not (unscale.is_cpu or unscale.device == first.device):
-        return ()
-    if set(map(len, slots)) == {1}:
-        return ("exp_avg",)
-    if len(set(map(tuple, slots))) > 1 or any(g is None for g in grads):
-        return ()
+        return False
+    return type(first) in PLAIN
+
+
+def _by_names(
+    params: list[Tensor], grads: list[Any], slots: list[Slots], settings: Settings
+) -> Iterator[tuple[Sequence[str], list[Any]]]:
+    """The rows, together those whose states have the same names; and the names that are used.
+
+    What has no gradient is alone.
+    """
+    columns = [params, grads, slots]
+    rows: dict[Any, list[Any]] = defaultdict(list)
+    if not _alike(grads, slots):
+        for row in zip(*columns, strict=True):
+            p, g, kept = row
+            rows[id(p) if g is None else tuple(kept)].append(row)
+    groups = [list(map(list, zip(*each, strict=True))) for each in rows.values()] or [columns]
     unused = "average" if settings.ema_decay is None else None
-    return [name for name in _COLUMNS if name in slots[0] and name != unused]
+    for group in groups:
+        first = group[2][0]
+        yield [name for name in _COLUMNS if name in first and name != unused], group
+
+
+def _alike(grads: list[Any], slots: list[Slots]) -> bool:
+    """Whether all have a gradient, and the same names in their states."""
+    if set(map(len, slots)) == {1}:  # a momentum, which needs a gradient
+        return True
+    return len(set(map(tuple, slots))) == 1 and all(g is not None for g in grads)

@@ -13,7 +13,7 @@ from lion_ports.reference import lion_update
 torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
 pytest.importorskip("numba", reason="needs numba, which is not installed")
 
-from lion_ports.torch import Lion, cpu  # noqa: E402
+from lion_ports.torch import Lion, cpu, cpu_small  # noqa: E402
 
 F32, F64, BF16, F16 = torch.float32, torch.float64, torch.bfloat16, torch.float16
 SETTINGS = {"lr": 0.01, "weight_decay": 0.1}
@@ -242,3 +242,50 @@ def test_a_dynamic_loss_scale_does_not_count_a_step_that_is_refused(bits):
     with pytest.raises(StateError, match=r"its momentum \(5,\)"):
         optimizer.step()
     assert bits(optimizer.state_dict()) == before
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{}, {"clipnorm": 0.5}, {"global_clipnorm": 0.5}, {"ema_decay": 0.5}, {"loss_scale": 4.0}],
+    ids=str,
+)
+def test_some_have_a_correction_and_others_none(option, made, monkeypatch, bits):
+    """As weights of bfloat16 and norms of float32 in one group: nothing is updated alone."""
+    small = []
+
+    def lion_columns_(xs, *args, make=cpu_small.lion_columns_, **kwargs):
+        small.append(len(xs))
+        make(xs, *args, **kwargs)
+
+    monkeypatch.setattr(cpu_small, "lion_columns_", lion_columns_)
+
+    def trained(groups):
+        generator = torch.Generator().manual_seed(3)
+        params = [torch.nn.Parameter(torch.ones(130, dtype=d)) for d in (BF16, F32, BF16, F32)]
+        optimizer = Lion(groups(params), 0.01, correction_bits=8, **option)
+        for _ in range(3):
+            for p in params:
+                p.grad = torch.randn(130, generator=generator).to(p.dtype)
+            optimizer.step()
+        return bits([(p, optimizer.state[p]) for p in params])
+
+    together = trained(lambda params: params)
+    assert (small, made) == ([2] * 3, [2] * 3)
+    assert together == trained(lambda params: [{"params": params[i::2]} for i in (0, 1)])
+
+
+def test_zeros_without_memory_are_gradients(made, bits):
+    """Which autograd makes, as for a sign."""
+    results = []
+    for zeros in (torch._efficientzerotensor, torch.zeros):
+        params = [torch.nn.Parameter(torch.ones(3)) for _ in range(3)]
+        optimizer = Lion(params, 0.5, weight_decay=0.1, nonfinite="skip")
+        for empty in range(3):
+            for i, p in enumerate(params):
+                p.grad = torch.ones(3) if i != empty else zeros((3,))
+            optimizer.step()
+        params[0].grad = zeros((3,))
+        optimizer.update_parameter(params[0], 0)
+        results.append(bits([(p, optimizer.state[p]) for p in params]))
+    assert results[0] == results[1]
+    assert made == [3, 3, 3, 1] * 2

@@ -139,6 +139,23 @@ def test_what_was_converted_is_refused_before_anything_moves(slot, dtype, words,
 
 
 @pytest.mark.parametrize(
+    ("settings", "slot", "words"),
+    [
+        (INT8, "exp_avg_scale", "a momentum of int8 without its scales"),
+        ({"gradient_accumulation_steps": 2}, "grad_sum", "seen gradients, and lost their sum"),
+    ],
+    ids=str,
+)
+def test_what_lacks_a_half_is_refused_before_anything_moves(settings, slot, words, bits):
+    p, optimizer = begun(settings)
+    del optimizer.state[p][slot]
+    before = bits([p, optimizer.state[p]])
+    with pytest.raises(StateError, match=words):
+        optimizer.step()
+    assert bits([p, optimizer.state[p]]) == before
+
+
+@pytest.mark.parametrize(
     ("dtype", "options", "each"),
     [
         (torch.float32, INT8, 1 + 2 / 128),
