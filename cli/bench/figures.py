@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from lion_ports.cli.bench.variants import plain
+
 
 def complete(result: dict[str, Any]) -> None:
     """Add bandwidth and ratios to every contender of one backend's cases, in place.
@@ -28,6 +30,27 @@ def fastest(case: dict[str, Any]) -> str | None:
     """The fastest contender that is not ours."""
     others = [e for e in case["contenders"] if not e["ours"] and e["status"] == "measured"]
     return min(others, key=lambda e: e["ms"]["median"])["name"] if others else None
+
+
+def without_options(case: dict[str, Any]) -> tuple[str, dict[str, float]]:
+    """How many times as fast as ours without options: what it is to, and the ratios by name.
+
+    If one of ours takes part, they are to that one. If several do, each of them is compared with
+    the same one without options, and other people's with none. Empty where nobody has options.
+    """
+    entries = case["contenders"]
+    ours = {e["name"]: plain(e["name"]) for e in entries if e["ours"]}
+    if all(name == base for name, base in ours.items()):
+        return "", {}
+    bases = set(ours.values())
+    common = bases.pop() if len(bases) == 1 else None
+    ratios = {}
+    for entry in entries:
+        base = ours.get(entry["name"], common)
+        theirs = None if base is None else median(case, base)
+        if theirs is not None and entry["status"] == "measured":
+            ratios[entry["name"]] = theirs / entry["ms"]["median"]
+    return "vs without options" if common is None else f"vs {common}", ratios
 
 
 def _complete(entry: dict[str, Any], case: dict[str, Any], baseline: str) -> None:

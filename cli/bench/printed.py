@@ -15,10 +15,21 @@ def counted(count: int, noun: str) -> str:
 def number(value: float) -> str:
     """Three digits.
 
-    >>> number(1234.5), number(12.345), number(0.012345)
-    ('1,234', '12.3', '0.0123')
+    >>> number(1234.5), number(99.97), number(12.345), number(0.012345)
+    ('1,234', '100', '12.3', '0.0123')
     """
-    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"
+    return f"{value:,.0f}" if value >= 99.95 else f"{value:#.3g}"
+
+
+def ratio(value: float) -> str:
+    """Two decimals, or where these would say less, two digits.
+
+    >>> ratio(1234.5), ratio(12.345), ratio(0.6), ratio(0.0994), ratio(0.00412)
+    ('1,234', '12.35', '0.60', '0.099', '0.0041')
+    """
+    if value < 0.0995:
+        return f"{value:#.2g}"
+    return f"{value:.2f}" if value < 99.995 else f"{value:,.0f}"
 
 
 def parameters(case: dict[str, Any]) -> str:
@@ -31,9 +42,37 @@ def parameters(case: dict[str, Any]) -> str:
     return f"{count / 1e6:,.1f} M parameters" if count >= 1e6 else counted(count, "parameter")
 
 
-def times(ratio: float | None) -> str:
+def step_title(result: dict[str, Any]) -> str:
+    """What a step is made of, and on what."""
+    case = result["cases"][0]
+    return (
+        f"{result['backend']} on {result['device']}: one step of {parameters(case)} "
+        f"in {counted(case['tensors'], 'tensor')}"
+    )
+
+
+def training_title(result: dict[str, Any]) -> str:
+    """What is trained, and on what."""
+    case = result["cases"][0]
+    return (
+        f"{result['backend']} on {result['device']}: preset {case['preset']}, "
+        f"{case['parameters']:,} parameters, {case['tokens']:,} tokens a step"
+    )
+
+
+def conditions(settings: dict[str, Any]) -> str:
+    """The settings that the figures depend on.
+
+    >>> conditions({"rounds": 7, "threads": 1, "dtype": "float32"})
+    '7 interleaved rounds, 1 thread, float32'
+    """
+    rounds = counted(settings["rounds"], "interleaved round")
+    return f"{rounds}, {counted(settings['threads'], 'thread')}, {settings['dtype']}"
+
+
+def times(value: float | None) -> str:
     """How many times as fast, or nothing."""
-    return "" if ratio is None else f"{ratio:.2f}x" if ratio < 100 else f"{ratio:,.0f}x"
+    return "" if value is None else f"{ratio(value)}x"
 
 
 def size(count: int | None) -> str:

@@ -159,9 +159,9 @@ def collect(
 
 def finish(document: Document, chosen: Settings) -> int:
     """Print the tables, write the files; the exit code."""
-    from lion_ports.cli.bench import files, pictures, tables
+    from lion_ports.cli.bench import files, pictures, tables, terminal
 
-    tables.show(document)
+    terminal.show(document)
     kind = document["kind"]
     if chosen.json is not None:
         files.write_json(chosen.json, document)

@@ -1,10 +1,20 @@
-"""The document as tables: on the terminal with rich, and as Markdown."""
+"""The document as tables, and these as Markdown."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from lion_ports.cli.bench import notes
-from lion_ports.cli.bench.printed import counted, number, parameters, size, times
+from lion_ports.cli.bench.figures import without_options
+from lion_ports.cli.bench.printed import (
+    conditions,
+    counted,
+    number,
+    ratio,
+    size,
+    step_title,
+    times,
+    training_title,
+)
 
 Document = dict[str, Any]
 
@@ -16,10 +26,6 @@ class Row(NamedTuple):
     cells: tuple[str, ...]
 
 
-SPARE = ("quartiles", "GB/s", "recompiled", "bytes/param", "compile", "vs fastest other")
-"""Columns that a narrow terminal does without, the first of them first."""
-
-
 class Table(NamedTuple):
     """One table, its columns (the first is text, the rest are numbers), and remarks below it."""
 
@@ -28,26 +34,19 @@ class Table(NamedTuple):
     rows: list[Row]
     remarks: list[str]
 
-    def fitting(self, width: int) -> "Table":
-        """Without those of ``SPARE`` for which a terminal of this width has no room."""
-        table = self
-        for name in SPARE:
-            if sum(table.widths()) + 3 * len(table.columns) + 2 > width and name in table.columns:
-                keep = [i for i, column in enumerate(table.columns) if column != name]
-                rows = [Row(r.kind, tuple(r.cells[i] for i in keep)) for r in table.rows]
-                table = table._replace(columns=tuple(table.columns[i] for i in keep), rows=rows)
-        left_out = [name for name in self.columns if name not in table.columns]
-        if not left_out:
-            return self
-        words = f"no room for {', '.join(left_out)}: widen the window, or see --json"
-        return table._replace(remarks=[*self.remarks, words])
+    def only(self, columns: Iterable[str]) -> "Table":
+        """With these of its columns."""
+        places = [self.columns.index(column) for column in columns]
+        rows = [Row(row.kind, tuple(row.cells[place] for place in places)) for row in self.rows]
+        return self._replace(columns=tuple(self.columns[place] for place in places), rows=rows)
 
-    def widths(self) -> list[int]:
-        """The least of each column: its longest cell, or the longest word of its heading."""
-        return [
-            max([len(row.cells[place]) for row in self.rows] + [len(w) for w in column.split()])
+    def filled(self) -> "Table":
+        """Without the columns that no row has anything in."""
+        return self.only(
+            column
             for place, column in enumerate(self.columns)
-        ]
+            if place == 0 or any(row.cells[place] for row in self.rows)
+        )
 
 
 def tables(document: Document) -> list[Table]:
@@ -55,37 +54,10 @@ def tables(document: Document) -> list[Table]:
     make = {"step": _step, "train": _train, "scaling": _scaling}[document["kind"]]
     busy = notes.of_machine(document["machine"])
     return [
-        table._replace(remarks=busy + table.remarks)
+        table.filled()._replace(remarks=busy + table.remarks)
         for result in document["backends"]
         for table in make(document, result)
     ]
-
-
-def show(document: Document) -> None:
-    """Print the tables."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 160  # a pipe has no width that a table would have to fit
-    styles = {"ours": "bold green", "theirs": "", "limit": "cyan"}
-    console.print()
-    for line in heading(document):
-        console.print(Text(line, "dim"))
-    for table in (table.fitting(console.width) for table in tables(document)):
-        shown = RichTable(title=table.title, title_justify="left", box=box.SIMPLE_HEAD)
-        for place, column in enumerate(table.columns):
-            words = column if place == 0 else column.replace(" ", "\n")
-            shown.add_column(words, justify="right" if place else "left", no_wrap=True)
-        for row in table.rows:
-            shown.add_row(*(Text(cell) for cell in row.cells), style=styles[row.kind])
-        console.print()
-        console.print(shown)
-        for remark in table.remarks:
-            console.print(Text(f"  {remark}", "yellow" if notes.warns(remark) else "dim"))
 
 
 def markdown(document: Document) -> str:
@@ -109,7 +81,7 @@ def markdown(document: Document) -> str:
 
 def heading(document: Document) -> list[str]:
     """Machine, versions, settings and date."""
-    machine, settings = document["machine"], document["settings"]
+    machine = document["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
     told = "load_average" in machine and notes.of_machine(machine)
     load = f", load average {machine['load_average']:.1f}" if told else ""
@@ -117,8 +89,7 @@ def heading(document: Document) -> list[str]:
         f"{machine['cpu']}, {counted(machine['cores'], 'core')}, "
         f"{machine['memory_bytes'] / 2**30:.0f} GiB, "
         f"{machine['system']}{load}; {document['date'][:10]}",
-        f"`{document['command']}`: {counted(settings['rounds'], 'interleaved round')}, "
-        f"{counted(settings['threads'], 'thread')}, {settings['dtype']}",
+        f"`{document['command']}`: {conditions(document['settings'])}",
         versions,
     ]
 
@@ -128,9 +99,10 @@ def _step(document: Document, result: dict[str, Any]) -> Iterator[Table]:
     baseline = result["baseline"]
     bandwidth = case["bandwidth"]["gb_per_second"]
     measured = _measured(case)
+    beside, to_plain = without_options(case)
     columns = (
         result["backend"], "ms", "quartiles", "bytes/param", "GB/s", "of bandwidth",
-        f"vs {baseline}", "vs fastest other", "extra memory", "compile", "recompiled",
+        f"vs {baseline}", "vs fastest other", beside, "extra memory", "compile", "recompiled",
     )  # fmt: skip
     rows = [
         Row(
@@ -141,9 +113,10 @@ def _step(document: Document, result: dict[str, Any]) -> Iterator[Table]:
                 f"{number(e['ms']['q1'])}-{number(e['ms']['q3'])}",
                 f"{e['bytes_per_parameter']:g}",
                 number(e["gb_per_second"]),
-                f"{e['of_bandwidth']:.2f}",
+                ratio(e["of_bandwidth"]),
                 times(e["times_baseline"]),
                 times(e["times_fastest"]),
+                times(to_plain.get(e["name"])),
                 size(e["peak_bytes"]),
                 "" if e["compile_seconds"] is None else f"{e['compile_seconds']:.1f} s",
                 "" if e["recompilations"] is None else str(e["recompilations"]),
@@ -154,12 +127,8 @@ def _step(document: Document, result: dict[str, Any]) -> Iterator[Table]:
     lion = 5 * {"float64": 8, "float32": 4}.get(document["settings"]["dtype"], 2)
     least = lion * case["parameters"] / 1e6 / bandwidth
     cells = ("Lion at the bandwidth", number(least), "", f"{lion}", number(bandwidth), "1.00")
-    rows.append(Row("limit", cells + 5 * ("",)))
-    title = (
-        f"{result['backend']} on {result['device']}: one step of {parameters(case)} "
-        f"in {counted(case['tensors'], 'tensor')}"
-    )
-    yield Table(title, columns, rows, [f"bandwidth by {case['bandwidth']['method']}",
+    rows.append(Row("limit", cells + 6 * ("",)))
+    yield Table(step_title(result), columns, rows, [f"bandwidth by {case['bandwidth']['method']}",
                                        *notes.of_case(case, result)])  # fmt: skip
 
 
@@ -180,15 +149,11 @@ def _train(document: Document, result: dict[str, Any]) -> Iterator[Table]:
                 ),
             )
         )
-    title = (
-        f"{result['backend']} on {result['device']}: preset {case['preset']}, "
-        f"{case['parameters']:,} parameters, {case['tokens']:,} tokens a step"
-    )
     columns = (result["backend"], "tokens/s", "quartiles", "ms", "lion-train to it")
     remarks = notes.of_case(case, result)
     if case["optimizer_share"] is not None:
         remarks.insert(0, f"the optimizer's share of a step is {case['optimizer_share']:.1%}")
-    yield Table(title, columns, rows, remarks)
+    yield Table(training_title(result), columns, rows, remarks)
 
 
 def _scaling(document: Document, result: dict[str, Any]) -> Iterator[Table]:

@@ -37,6 +37,16 @@ def variants(contenders: Iterable[Contender], texts: Iterable[str]) -> list[Cont
     return found
 
 
+def plain(name: str) -> str:
+    """The name of one of ours without the options that :func:`variants` has added.
+
+    >>> plain("lion-ports, mx.compile, clipnorm=1.0"), plain("lion-ports, mx.compile")
+    ('lion-ports, mx.compile', 'lion-ports, mx.compile')
+    """
+    before, equals, _ = name.partition("=")
+    return before.rpartition(", ")[0] if equals else name
+
+
 def parse(text: str) -> dict[str, Any]:
     """Settings of Lion by name, written as in a call; words need no quotes.
 

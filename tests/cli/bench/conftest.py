@@ -41,6 +41,7 @@ def bench(folder, capfd, monkeypatch):
     """``lion-bench`` in this process, on a machine at rest: exit code, stdout, stderr."""
     monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
     monkeypatch.setattr(machine, "processor_ticks", dict)
+    monkeypatch.delenv("COLUMNS", raising=False)
 
     def call(*arguments):
         capfd.readouterr()

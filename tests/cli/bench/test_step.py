@@ -1,7 +1,5 @@
 """``lion-bench step``: what is measured of whom, and how it is shown."""
 
-import re
-
 import pytest
 from bench_results import QUICK, contenders, document
 
@@ -138,19 +136,6 @@ def test_ours_once_more_with_other_settings(backend, ours, bench, folder):
     # Parameter and gradient, and twice the state: float32; a byte and a scale; float32 and average.
     due = {ours: 20, f"{ours}, {small}": 12 + 2 * (1 + 2 / 128), f"{ours}, {many}": 28}
     assert found == pytest.approx(due, rel=1e-4)
-
-
-@pytest.mark.parametrize("width", [80, 90])
-def test_a_narrow_terminal_has_fewer_columns_and_no_cut_figures(width, bench, monkeypatch):
-    monkeypatch.setenv("FORCE_COLOR", "1")  # what rich takes for a terminal
-    monkeypatch.setenv("COLUMNS", str(width))
-    code, out, _ = bench("step", "--backend", "mlx", "--shapes", "2x10", *QUICK)
-    assert code == 0
-    assert "no room for quartiles" in out
-    lines = [re.sub("\x1b\\[[0-9;]*m", "", line).strip() for line in out.splitlines()]
-    (row,) = [line for line in lines if line.startswith("mlx Lion  ")]
-    assert row.endswith(" B")  # the extra memory, which is the last column
-    assert "\N{HORIZONTAL ELLIPSIS}" not in out
 
 
 def test_small_shapes_are_counted_to_the_last_parameter(bench, folder):
