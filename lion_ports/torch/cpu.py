@@ -14,10 +14,10 @@ from torch import Tensor
 
 from lion_ports.config import Rule, Scalars
 from lion_ports.torch.arithmetic import compute_dtype
-from lion_ports.torch.cpu_sums import count_agreeing
+from lion_ports.torch.cpu_sums import cautious_scales, count_agreeing
 from lion_ports.torch.cpu_table import KINDS, LIKE, has_kernel, in_plain_memory, starts_of
 from lion_ports.torch.jobs import Settings, Update, addresses, alike, in_columns
-from lion_ports.torch.threads import in_blocks
+from lion_ports.torch.threads import GRAIN, in_blocks
 
 
 def takes(x: Tensor, g: Tensor, m: Tensor, rule: Rule) -> bool:
@@ -68,7 +68,7 @@ def lion_columns_(
         factors: what each gradient is multiplied by at last (L-027), in the compute dtype.
         averages: contiguous, in the compute dtype (L-029).
     """
-    from lion_ports.torch import cpu_kernel
+    from lion_ports.torch import cpu_kernel, cpu_sums_kernel
 
     dtype, rule = compute_dtype(xs[0].dtype), settings.rule
     compute = KINDS[dtype]
@@ -79,10 +79,9 @@ def lion_columns_(
     table = addresses(xs), addresses(gs), addresses(ms), es, starts
     scales = None
     if rule.cautious:
-        agreeing = count_agreeing(table, kinds, options, factors) + np.int64(1)
-        with np.errstate(over="ignore"):
-            cap = compute(rule.cautious_cap)
-        scales = np.minimum(np.diff(starts).astype(compute) / agreeing.astype(compute), cap)
+        count = partial(cpu_sums_kernel.count_agreeing, table, kinds, options, factors)
+        agreeing = count_agreeing(count, len(xs), int(starts[-1]), GRAIN)
+        scales = cautious_scales(agreeing, np.diff(starts), compute, rule.cautious_cap)
     work = partial(cpu_kernel.update_, table, kinds, options, scales, factors)
     in_blocks(work, int(starts[-1]))
 

@@ -15,11 +15,14 @@ from torch import Tensor
 from lion_ports.config import Rule, Scalars
 from lion_ports.torch.arithmetic import compute_dtype
 from lion_ports.torch.cpu import options_of
+from lion_ports.torch.cpu_sums import cautious_scales, count_agreeing
 from lion_ports.torch.cpu_table import KINDS, has_kernel, in_plain_memory
 from lion_ports.torch.jobs import Settings, SmallUpdate, addresses, in_columns
 from lion_ports.torch.storage import BLOCK
 from lion_ports.torch.threads import in_blocks
 
+# Blocks that are worth waking another thread for.
+_GRAIN = 1 << 11
 # What a kernel knows the others by: codes and corrections, and bytes for none.
 _ALL_KINDS: dict[Any, type[np.generic]] = {
     **KINDS,
@@ -40,8 +43,7 @@ def takes(
 ) -> bool:
     """Whether ``lion_updates_`` can make this update; otherwise it is one for ``lion_update_``.
 
-    Blocks go by row-major order, so tensors have to lie in it; and what looks at a whole tensor
-    before it is updated, as ``cautious``, would have to load it twice.
+    Blocks go by row-major order, so tensors have to lie in it.
 
     >>> x, m, scale = torch.ones(3), torch.zeros(3, dtype=torch.int8), torch.ones(1).bfloat16()
     >>> takes(x, x, m, scale, None, 0, Rule()), takes(x, x, m, scale, None, 0, Rule("tanh"))
@@ -53,7 +55,7 @@ def takes(
         return False
     if any(t.dtype not in KINDS for t in (x, g)) or m.dtype not in _ALL_KINDS:
         return False
-    return rule.nonlinearity in ("sign", "clip") and not rule.cautious and has_kernel()
+    return rule.nonlinearity in ("sign", "clip") and has_kernel()
 
 
 def lion_updates_(
@@ -64,7 +66,7 @@ def lion_updates_(
     Args:
         updates: those that :func:`takes` is true of.
         scalars: numbers or 0-d tensors.
-        rule: ``"sign"`` or ``"clip"``, not cautious.
+        rule: ``"sign"`` or ``"clip"``, cautious or not.
         maximize: ascend.
     """
     for xs, gs, ms, scales, corrections, counts in in_columns(updates):
@@ -100,7 +102,16 @@ def lion_columns_(
     np.cumsum(-(-sizes // BLOCK), out=starts[1:])
     es = None if averages is None else addresses(averages)
     table = (addresses(xs), addresses(gs), addresses(ms), *columns, es, sizes, starts)
-    options = options_of(KINDS[dtype], settings)
+    options, rule, blocks = options_of(KINDS[dtype], settings), settings.rule, int(starts[-1])
+    of_directions = None
+    if rule.cautious:
+        count = partial(cpu_small_kernel.count_agreeing_small, table, kinds, options, factors)
+        agreeing = count_agreeing(count, len(xs), blocks, _GRAIN)
+        of_directions = cautious_scales(agreeing, sizes, KINDS[dtype], rule.cautious_cap)
     offset = np.uint32(int(settings.before) * 0x85EBCA77 & 0xFFFFFFFF)
-    work = partial(cpu_small_kernel.update_small_, table, kinds, options, factors, offset)
-    in_blocks(work, int(starts[-1]), grain=1 << 11)
+    around = of_directions, factors, offset
+    in_blocks(
+        partial(cpu_small_kernel.update_small_, table, kinds, options, *around),
+        blocks,
+        grain=_GRAIN,
+    )

@@ -13,6 +13,7 @@ from numba.extending import overload
 
 from lion_ports.torch.cpu_kernel import update_short
 from lion_ports.torch.cpu_numbers import at, compiled, narrow, tensor, widen
+from lion_ports.torch.cpu_sums_kernel import agreeing
 from lion_ports.torch.storage import BLOCK
 
 _I32, _U32, _F32 = np.int32, np.uint32, np.float32
@@ -164,7 +165,14 @@ def _follow_block_of(
 
 @compiled
 def update_small_(
-    table: Any, kinds: Any, options: Any, factors: Any, offset: Any, first: int, last: int
+    table: Any,
+    kinds: Any,
+    options: Any,
+    scales: Any,
+    factors: Any,
+    offset: Any,
+    first: int,
+    last: int,
 ) -> None:
     """Update the blocks from ``first`` to ``last``, in place.
 
@@ -174,6 +182,7 @@ def update_small_(
         kinds: arrays of the dtypes of parameters, gradients, momenta, scales, corrections and
             computation. Corrections that are not there have bytes, and no address.
         options: as for :func:`lion_ports.torch.cpu_kernel.update_`.
+        scales: as there.
         factors: as there.
         offset: what the count of updates adds to a dither, a uint32.
         first: the first block, counted through all tensors.
@@ -195,8 +204,30 @@ def update_small_(
         x_, m_ = whole[:n], wide[:n]
         _load_parameter(x, c, x_, lr)
         _load_momentum(m, s, m_, lr)
-        update_short(x_, g, m_, None, (None, at(factors, t)), options)
+        update_short(x_, g, m_, None, (at(scales, t), at(factors, t)), options)
         _store_parameter(x, c, x_, start, offset)
         _store_momentum(m, s, m_, start, offset)
         e = tensor(es, t, start, n, compute)
         _follow_block(e, x, c, x_, start, offset, options[3])
+
+
+@compiled
+def count_agreeing_small(
+    table: Any, kinds: Any, options: Any, factors: Any, counts: Any, first: int, last: int
+) -> None:
+    """Add to ``counts``, by tensor, what agrees in the blocks from ``first`` to ``last`` (L-022).
+
+    The rest as for :func:`update_small_`.
+    """
+    _, gs, ms, ss, _, _, sizes, starts = table
+    _, g_kind, m_kind, s_kind, _, compute = kinds
+    wide = np.empty(BLOCK, compute.dtype)
+    t = np.searchsorted(starts, first, side="right") - 1
+    for block in range(first, last):
+        while block >= starts[t + 1]:
+            t += 1
+        start = (block - starts[t]) * BLOCK
+        n = min(BLOCK, sizes[t] - start)
+        g, m = tensor(gs, t, start, n, g_kind), tensor(ms, t, start, n, m_kind)
+        _load_momentum(m, tensor(ss, t, block - starts[t], 1, s_kind), wide[:n], options[0][0])
+        counts[t] += agreeing(g, wide[:n], at(factors, t), options)

@@ -3,7 +3,7 @@
 Tensors are cut into chunks, whatever the number of threads, so that a sum does not depend on it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -62,21 +62,35 @@ def clip_factors(squared: NDArray[Any], bound: float) -> NDArray[Any]:
     return factors
 
 
-def count_agreeing(table: Any, kinds: Any, options: Any, factors: Any) -> NDArray[np.int64]:
+def count_agreeing(
+    count: Callable[[NDArray[np.int64], int, int], None], tensors: int, elements: int, grain: int
+) -> NDArray[np.int64]:
     """By tensor, the elements whose direction the gradient agrees with (L-022).
 
-    The arguments are those of :func:`lion_ports.torch.cpu_kernel.update_`.
+    Args:
+        count: adds to an array, by tensor, those from one element, or block, to another.
+        tensors: how many.
+        elements: how many, or blocks, in all.
+        grain: of them, as for :func:`lion_ports.torch.threads.in_blocks`.
     """
-    from lion_ports.torch import cpu_sums_kernel
-
-    starts = table[-1]
     counts: list[NDArray[np.int64]] = []
 
-    def count(first: int, last: int) -> None:
-        own = np.zeros(len(starts) - 1, np.int64)
-        cpu_sums_kernel.count_agreeing(table, kinds, options, factors, own, first, last)
+    def count_own(first: int, last: int) -> None:
+        own = np.zeros(tensors, np.int64)
+        count(own, first, last)
         counts.append(own)
 
-    in_blocks(count, int(starts[-1]))
+    in_blocks(count_own, elements, grain=grain)
     total: NDArray[np.int64] = np.sum(counts, axis=0)
     return total
+
+
+def cautious_scales(
+    agreeing: NDArray[np.int64], sizes: NDArray[np.int64], compute: Any, cap: float
+) -> NDArray[Any]:
+    """What each direction is multiplied by in the compute dtype, at most ``cap`` (L-022)."""
+    with np.errstate(over="ignore"):
+        bound = compute(cap)
+    total = agreeing + np.int64(1)
+    scales: NDArray[Any] = np.minimum(sizes.astype(compute) / total.astype(compute), bound)
+    return scales

@@ -62,7 +62,7 @@ def _agrees(g: Any, m: Any, i: Any, factor: Any, options: Any) -> Any:
 
 
 @compiled
-def _agreeing(g: Any, m: Any, factor: Any, options: Any) -> int:
+def agreeing(g: Any, m: Any, factor: Any, options: Any) -> int:
     """Elements whose direction and gradient are both positive or both negative (L-022)."""
     count = np.zeros(_LANES, np.int32)
     whole = g.size - g.size % _LANES
@@ -89,6 +89,6 @@ def count_agreeing(
     while first < last:
         n, done = min(last, starts[t + 1]) - first, first - starts[t]
         g, m = tensor(gs, t, done, n, g_kind), tensor(ms, t, done, n, m_kind)
-        counts[t] += _agreeing(g, m, at(factors, t), options)
+        counts[t] += agreeing(g, m, at(factors, t), options)
         first += n
         t += 1

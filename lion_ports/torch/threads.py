@@ -13,12 +13,12 @@ from itertools import count
 import torch
 
 # Elements that are worth waking another thread for.
-_GRAIN = 1 << 19
+GRAIN = 1 << 19
 # Blocks for each thread, so that one that is late, or disturbed, gets fewer of them.
 _BLOCKS = 4
 
 
-def in_blocks(work: Callable[[int, int], object], elements: int, *, grain: int = _GRAIN) -> None:
+def in_blocks(work: Callable[[int, int], object], elements: int, *, grain: int = GRAIN) -> None:
     """Call ``work(first, last)`` on ranges that make up ``range(elements)``.
 
     As many threads take part as torch has at the moment (``torch.set_num_threads``), this one among

@@ -24,6 +24,7 @@ OPTIONS = {
     "scaled value, ascent": {"clipvalue": 0.1, "loss_scale": 0.3, "maximize": True},
     "int8 of a scaled value": INT8 | {"clipvalue": 0.1, "loss_scale": 0.3},
     "int8 of a norm": INT8 | {"clipnorm": 1.5},
+    "int8 of a norm, all rules": INT8 | ALL_RULES | {"clipnorm": 1.5},
     "int8, averaged": INT8 | AVERAGES,
     "int8, an average that overwrites": INT8 | AVERAGES | {"ema_overwrite_every": 2},
 }

@@ -22,6 +22,9 @@ MIXTURES = [
     (BF16, F16, {"correction_bits": 8, "momentum_dtype": "float32"} | CLIP),
     (BF16, BF16, {"correction_bits": 8, "ema_decay": 0.75, "ema_overwrite_every": 2}),
     (BF16, BF16, INT8 | {"correction_bits": 16, "ema_decay": 0.75}),
+    (F32, F32, INT8 | CLIP | {"cautious": True, "cautious_cap": 1.5, "weight_decay": 0.1}),
+    (BF16, F32, INT8 | {"correction_bits": 8, "cautious": True, "maximize": True}),
+    (BF16, BF16, {"correction_bits": 16, "cautious": True, "cautious_decay": True}),
 ]
 
 
@@ -111,7 +114,7 @@ def test_autograd_sees_that_they_have_changed(parameter):
         loss.backward()
 
 
-@pytest.mark.parametrize("options", [{"cautious": True}, {"nonlinearity": "l2"}], ids=str)
-def test_what_looks_at_whole_tensors_is_left_to_plain_operations(options, taken):
+@pytest.mark.parametrize("options", [{"nonlinearity": "tanh"}, {"nonlinearity": "l2"}], ids=str)
+def test_other_directions_are_left_to_plain_operations(options, taken):
     trained(F32, F32, INT8 | options, (300,), 1)
     assert taken == []
