@@ -33,11 +33,11 @@ def of_machine(machine: dict[str, Any]) -> list[str]:
 
 def of_case(case: dict[str, Any], result: dict[str, Any]) -> list[str]:
     """Who failed and why, who is not there, and what makes ours slower than it could be."""
-    notes = [
-        f"{e['name']} {e['status']}: {e['message']}"
-        for e in case["contenders"]
-        if e["status"] != "measured"
-    ]
+    absent: dict[str, list[str]] = {}
+    for entry in case["contenders"]:
+        if entry["status"] != "measured":
+            absent.setdefault(f"{entry['status']}: {entry['message']}", []).append(entry["name"])
+    notes = [f"{'; '.join(names)} {why}" for why, names in absent.items()]
     if result["not_installed"]:
         notes.append(f"not installed: {', '.join(result['not_installed'])}")
     return [*notes, *result.get("notes", [])]

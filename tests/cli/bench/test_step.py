@@ -147,7 +147,7 @@ def test_small_shapes_are_counted_to_the_last_parameter(bench, folder):
     title = "one step of 2,000 parameters"
     assert f"{title} in 10 tensors" in out
     assert f"{title} in 10 tensors" in (folder / "new.md").read_text()
-    assert f"<!-- mlx: {title} " in (folder / "all.svg").read_text()
+    assert f"<!-- mlx on cpu: {title} in 10 tensors -->" in (folder / "all.svg").read_text()
 
 
 def test_what_there_is_one_of_is_in_the_singular(bench):
