@@ -23,6 +23,7 @@ from lion_ports.mlx.averages import Averages
 from lion_ports.mlx.gradients import effective_gradients
 from lion_ports.mlx.group import Predicate
 from lion_ports.mlx.groups import make_groups
+from lion_ports.mlx.joined import Update, alike, apart, joined
 from lion_ports.mlx.rates import Rates
 from lion_ports.mlx.scalars import StepScalars
 from lion_ports.mlx.settings import SETTINGS
@@ -157,14 +158,18 @@ class Lion(Averages, Stateful, Optimizer):
         count = self.step + 1
         scalars = StepScalars(self.groups, self._mask, self.step)
         one_kernel = fuses(sum(x.size for x in xs.values()))
-        new, last = {}, None
+        updates = []
         for path, g in due.gradients.items():
             x, group = xs[path], self.group_of(path, xs[path])
-            now = scalars.of(path, x, group)
-            if ordered := one_kernel and is_large(x):
-                x = after(x, last)
-            moves = due.moves(path)
-            new[path] = updated(x, g, slots[path], group, now, count, moves, one_kernel=one_kernel)
-            last = slots[path]["m"] if ordered else last
+            now, moves = scalars.of(path, x, group), due.moves(path)
+            updates.append(Update(path, x, g, slots[path], group, now, moves))
+        new, last = dict[str, mx.array](), None
+        for those in alike(updates):
+            one = joined(those)
+            if ordered := one_kernel and is_large(one.x):
+                one = one._replace(x=after(one.x, last))
+            x = updated(one, count, one_kernel=one_kernel)
+            last = one.slots["m"] if ordered else last
+            new |= apart(those, x, one.slots)
         self.state["step"] = select(due.made, count, self.step)
         return replaced(tree, new)

@@ -5,8 +5,7 @@ import mlx.core as mx
 from lion_ports.config import LOSS_SCALE_INITIAL, LionConfig
 from lion_ports.mlx import gpu_small
 from lion_ports.mlx.arithmetic import compute_dtype, narrow, select
-from lion_ports.mlx.group import Group
-from lion_ports.mlx.scalars import Rounded
+from lion_ports.mlx.joined import Update
 from lion_ports.mlx.storage import (
     CORRECTIONS,
     load_momentum,
@@ -48,29 +47,15 @@ def init_slots(x: mx.array, slots: Slots, config: LionConfig) -> None:
         slots["average"] = x.astype(wide)
 
 
-def updated(
-    x: mx.array,
-    g: mx.array,
-    slots: Slots,
-    group: Group,
-    scalars: Rounded,
-    count: mx.array,
-    moves: mx.array | None,
-    *,
-    one_kernel: bool,
-) -> mx.array:
+def updated(update: Update, count: mx.array, *, one_kernel: bool) -> mx.array:
     """The new parameter; its slots are brought forward.
 
     Args:
-        x: parameter.
-        g: gradient that is due.
-        slots: of the parameter.
-        group: its settings.
-        scalars: those of this step, in its compute dtype.
+        update: what it is made of.
         count: updates done, this one included.
-        moves: whether it is updated at all; None: it is.
         one_kernel: whether that is made as one kernel.
     """
+    _, x, g, slots, group, scalars, moves, places = update
     config = group.config
     g = -g if config.maximize else g  # L-018
     before = count - 1
@@ -79,8 +64,8 @@ def updated(
     else:
         whole, m = load_parameter(x, slots), load_momentum(slots)
         new, new_m = move(whole, g, m, scalars, group.rule, one_kernel=one_kernel)
-        x = store_parameter(new, x, slots, before, moves)
-        store_momentum(new_m, slots, before, moves)
+        x = store_parameter(new, x, slots, before, moves, places)
+        store_momentum(new_m, slots, before, moves, places)
     if config.ema_decay is None:
         return x
     whole = load_parameter(x, slots)
@@ -90,7 +75,7 @@ def updated(
         return x
     due = count % config.ema_overwrite_every == 0
     overwrites = due if moves is None else due & moves
-    return store_parameter(as_parameter(new_e, whole), x, slots, before, overwrites)
+    return store_parameter(as_parameter(new_e, whole), x, slots, before, overwrites, places)
 
 
 def as_parameter(e: mx.array, x: mx.array) -> mx.array:

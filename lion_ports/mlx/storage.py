@@ -27,26 +27,30 @@ _MAGNITUDE = 0x7FFFFFFF
 _NAN = -128
 
 
-def dither(count: mx.array, shape: tuple[int, ...]) -> mx.array:
+def dither(count: mx.array, shape: tuple[int, ...], places: mx.array | None = None) -> mx.array:
     """uint32 bits for each element of a parameter in one update (L-031).
 
     Args:
         count: updates done before, an integer scalar.
         shape: of the parameter, or of its elements in blocks.
+        places: the number of each element in its parameter, uint32; None: as they follow.
     """
-    h = mx.arange(math.prod(shape), dtype=mx.uint32).reshape(shape)
-    h = h * 0x9E3779B1 + count.astype(mx.uint32) * 0x85EBCA77
+    h = mx.arange(math.prod(shape), dtype=mx.uint32) if places is None else places
+    h = h.reshape(shape) * 0x9E3779B1 + count.astype(mx.uint32) * 0x85EBCA77
     h = (h ^ (h >> 15)) * 0x2C1B3C6D
     h = (h ^ (h >> 12)) * 0x297A2D39
     return h ^ (h >> 15)
 
 
-def encode(m: mx.array, count: mx.array) -> tuple[mx.array, mx.array]:
+def encode(
+    m: mx.array, count: mx.array, places: mx.array | None = None
+) -> tuple[mx.array, mx.array]:
     """A momentum as codes and scales (L-031).
 
     Args:
         m: float32, any shape.
         count: updates done before the one that made ``m``.
+        places: as in :func:`dither`; then there are whole blocks.
 
     Returns:
         int8 codes in the shape of ``m``, and one bfloat16 scale, a power of two, for every
@@ -63,7 +67,7 @@ def encode(m: mx.array, count: mx.array) -> tuple[mx.array, mx.array]:
     exponents = mx.clip((largest + _STEP) >> 23, _LEAST, _LARGEST)
     whole = blocks.view(mx.uint32)
     bits = whole & _MAGNITUDE
-    up = dither(count, bits.shape) & (_STEP - 1)
+    up = dither(count, bits.shape, places) & (_STEP - 1)
     codes = ((bits + up) >> _SHIFT).astype(mx.int32) - _zeros(exponents)
     least = mx.minimum(bits, 1).astype(mx.int32)  # what is not zero keeps its sign
     codes = mx.minimum(mx.maximum(codes, least), 127)
@@ -87,13 +91,16 @@ def decode(codes: mx.array, scales: mx.array) -> mx.array:
     return _out_of_blocks(bits.view(mx.float32), codes.shape)
 
 
-def split(x: mx.array, bits: int, count: mx.array) -> tuple[mx.array, mx.array]:
+def split(
+    x: mx.array, bits: int, count: mx.array, places: mx.array | None = None
+) -> tuple[mx.array, mx.array]:
     """A float32 parameter as a bfloat16 one and its correction (L-032).
 
     Args:
         x: float32, any shape.
         bits: 8 or 16.
         count: updates done before the one that made ``x``.
+        places: as in :func:`dither`.
 
     Returns:
         The bfloat16 nearest to ``x``, and what is missing in it, an int8 or int16 in units of the
@@ -108,7 +115,7 @@ def split(x: mx.array, bits: int, count: mx.array) -> tuple[mx.array, mx.array]:
     unit = 16 - bits
     rounded = mx.minimum(magnitude, _INFINITY)  # so that no NaN overflows
     if unit:  # the bits that no correction holds are rounded by chance, so that decay is not lost
-        up = (dither(count, x.shape) >> (32 - unit)).astype(mx.int32)
+        up = (dither(count, x.shape, places) >> (32 - unit)).astype(mx.int32)
         rounded = (rounded + up) >> unit << unit
     rounded = mx.where(magnitude > _INFINITY, _LOST, rounded) | (whole & ~_MAGNITUDE)
     # Both are made of this alone, as MLX writes out what two kernels share. What the upper half
@@ -153,20 +160,31 @@ def load_momentum(slots: Slots) -> mx.array:
 
 
 def store_parameter(
-    new: mx.array, x: mx.array, slots: Slots, count: mx.array, moves: mx.array | None
+    new: mx.array,
+    x: mx.array,
+    slots: Slots,
+    count: mx.array,
+    moves: mx.array | None,
+    places: mx.array | None = None,
 ) -> mx.array:
     """A new parameter, its correction put in place if it has one; the old ones where it stays."""
     if "correction" in slots:
         old = slots["correction"]
-        new, correction = _made(split, new, 8 * old.itemsize, count)
+        new, correction = _made(split, new, 8 * old.itemsize, count, places)
         slots["correction"] = select(moves, correction, old)
     return select(moves, new, x)
 
 
-def store_momentum(new: mx.array, slots: Slots, count: mx.array, moves: mx.array | None) -> None:
+def store_momentum(
+    new: mx.array,
+    slots: Slots,
+    count: mx.array,
+    moves: mx.array | None,
+    places: mx.array | None = None,
+) -> None:
     """Put a new momentum in place, as codes and scales if it is kept in 8 bits, where it moves."""
     if "m_scale" in slots:
-        new, scales = _made(encode, new, count)
+        new, scales = _made(encode, new, count, places)
         slots["m_scale"] = select(moves, scales, slots["m_scale"])
     slots["m"] = select(moves, new, slots["m"])
 

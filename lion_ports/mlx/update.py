@@ -118,6 +118,11 @@ def move(
     return _moved(rule, scalars.decays, ordered, x, g, m, *scalars.arrays)
 
 
+def is_elementwise(rule: Rule) -> bool:
+    """Whether no element of an update depends on others of its parameter."""
+    return not rule.cautious and rule.nonlinearity != "l2"
+
+
 def after(array: mx.array, first: mx.array | None) -> mx.array:
     """The same array, of which nothing is made before ``first`` is there."""
     return array if first is None else mx.depends([array], [first])[0]
