@@ -23,6 +23,18 @@ from lion_ports.trainers.engine import EngineSettings
 from lion_ports.trainers.errors import DataError
 from lion_ports.trainers.presets import DEFAULT_PRESET, PRESETS
 
+# What a setting has to be, by what pydantic finds that it is not.
+_KINDS = {
+    "number": "a number",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "int_type": "a whole number",
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "string_type": "text",
+}
 FLOAT32_MAX = 3.4028234663852886e38
 LOWEST_TEMPERATURE = 1e-6
 
@@ -164,7 +176,8 @@ class TrainConfig(BaseModel):
     def _of_lion_alone(cls, dtype: str, info: ValidationInfo) -> str:
         if dtype != "auto" and info.data.get("optimizer") == "adamw":
             raise ValueError(
-                f"momentum_dtype = {dtype!r} is for lion and signum; adamw's moments have dtype"
+                f"momentum_dtype = {dtype!r} is for lion and signum; the moments of adamw have the "
+                "dtype of the weights, so leave momentum_dtype at 'auto'"
             )
         return dtype
 
@@ -243,11 +256,12 @@ def sentences(error: ValidationError, sources: Mapping[str, str]) -> list[str]:
             continue
         field = str(one["loc"][0]) if one["loc"] else ""
         if one["type"] == "missing":
-            sentences.append(f"{field} is missing")
+            few = len(one["loc"]) > 1
+            sentences.append(f"{field} has too few values" if few else f"{field} is missing")
             continue
         where = sources.get(field, "")
         what = one["msg"].replace("Input should be", "should be").replace("Input", "it")
-        what = what.removeprefix("should be ")
+        what = _KINDS.get(one["type"], what.removeprefix("should be "))
         must = f"must be {what}" if what != one["msg"] else what
         given = json.dumps(one["input"], default=str)
         place = f" ({where})" if where else ""

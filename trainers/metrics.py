@@ -39,8 +39,12 @@ def read(path: Path) -> list[dict[str, Any]]:
     """
     try:
         lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from None
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(f"{path.parent} is not a run folder: it has no {path.name}") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is damaged: {error}") from None
     events = []
     for number, line in enumerate(lines, 1):
         try:

@@ -28,7 +28,7 @@ WRONG = {
     "int8 momentum of adamw": (
         ["--optimizer", "adamw", "--momentum-dtype", "int8"],
         2,
-        "momentum_dtype = 'int8' is for lion and signum",
+        "adamw have the dtype of the weights, so leave momentum_dtype at 'auto'",
     ),
     "correction of adamw": (
         ["--optimizer", "adamw", "--dtype", "bfloat16", "--correction-bits", "8"],
@@ -44,6 +44,18 @@ WRONG = {
     "momentum of no such dtype": (["--momentum-dtype", "float16"], 2, "'bfloat16' or 'int8'"),
     "no steps": (["--steps", "0"], 2, "steps"),
     "text for a number": (["--steps", "many"], 2, "steps"),
+    "text for a number of --set": (
+        ["--set", "lr=abc"],
+        2,
+        'lr = "abc" (from --set) must be a number\n',
+    ),
+    "half a step": (
+        ["--set", "steps=1.5"],
+        2,
+        'steps = "1.5" (from --set) must be a whole number\n',
+    ),
+    "neither true nor false": (["--set", "compile=maybe"], 2, "must be true or false\n"),
+    "one beta": (["--set", "betas=0.9"], 2, "betas has too few values\n"),
     "all warm-up": (["--warmup", "99"], 2, "warmup = 99"),
     "width and heads": (["--set", "width=15"], 2, "width = 15"),
     "unknown key": (["--set", "widht=8"], 2, "'width'"),
@@ -144,3 +156,5 @@ def test_commands_on_something_that_is_no_run(lion_train: Any, folder: Path, com
     for path in ("nowhere", "void", "text.txt"):
         code, out, err = lion_train(command, path)
         assert (code, out, len(err.splitlines())) == (5, "", 1)
+        if command in ("resume", "plot"):
+            assert err.startswith(f"lion-train: {path} is not a run folder: it has no ")
