@@ -109,9 +109,5 @@ def lion_columns_(
         agreeing = count_agreeing(count, len(xs), blocks, _GRAIN)
         of_directions = cautious_scales(agreeing, sizes, KINDS[dtype], rule.cautious_cap)
     offset = np.uint32(int(settings.before) * 0x85EBCA77 & 0xFFFFFFFF)
-    around = of_directions, factors, offset
-    in_blocks(
-        partial(cpu_small_kernel.update_small_, table, kinds, options, *around),
-        blocks,
-        grain=_GRAIN,
-    )
+    arguments = table, kinds, options, of_directions, factors, offset
+    in_blocks(partial(cpu_small_kernel.update_small_, *arguments), blocks, grain=_GRAIN)
