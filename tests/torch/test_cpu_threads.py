@@ -221,7 +221,15 @@ def test_processes_that_are_forked_off_step_on(worker, tmp_path):
     worker(tmp_path / "forks.py", tmp_path)
 
 
-@pytest.mark.parametrize("matter", MATTERS)
+@pytest.mark.parametrize(
+    "matter",
+    [
+        "missing",
+        "without a cache",
+        "OSError",
+        *(pytest.param(error, marks=pytest.mark.slow) for error in ("ImportError", "SystemError")),
+    ],
+)
 def test_the_bits_are_the_same_whatever_is_the_matter_with_numba(matter, worker, tmp_path, bits):
     first, then, said = MATTERS[matter]
     script = STEPS.format(first=first, then=then, said=said)

@@ -34,7 +34,9 @@ BF16, F16, F32, F64 = torch.bfloat16, torch.float16, torch.float32, torch.float6
 MIXTURES = [(BF16,) * 3, (F16,) * 3, (F32,) * 3, (F64,) * 3, (BF16, BF16, F32), (F32, F32, BF16)]
 SCALARS = Scalars(lr=1e-4, b1=0.9, b2=0.99, wd=0.1)
 mixtures = pytest.mark.parametrize(
-    "dtypes", MIXTURES, ids=lambda ds: "-".join(str(d).removeprefix("torch.") for d in ds)
+    "dtypes",
+    [*MIXTURES[:3], *(pytest.param(dtypes, marks=pytest.mark.slow) for dtypes in MIXTURES[3:])],
+    ids=lambda ds: "-".join(str(d).removeprefix("torch.") for d in ds),
 )
 
 

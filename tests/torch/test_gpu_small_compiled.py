@@ -44,7 +44,9 @@ MIXTURES = [
 SCALARS = Scalars(lr=1e-4, b1=0.9, b2=0.99, wd=0.1)
 
 mixtures = pytest.mark.parametrize(
-    "dtypes", MIXTURES, ids=lambda ds: "-".join(str(d).removeprefix("torch.") for d in ds)
+    "dtypes",
+    [*MIXTURES[:3], *(pytest.param(dtypes, marks=pytest.mark.slow) for dtypes in MIXTURES[3:])],
+    ids=lambda ds: "-".join(str(d).removeprefix("torch.") for d in ds),
 )
 
 
