@@ -33,11 +33,11 @@ I8, I16 = torch.int8, torch.int16
 # Of parameters, gradients, momenta and corrections.
 MIXTURES = [
     (F32, F32, I8, None),
+    (BF16, BF16, I8, I8),
+    (BF16, F32, I8, I16),
     (F32, BF16, I8, None),
     (F16, F16, I8, None),
     (BF16, BF16, I8, None),
-    (BF16, BF16, I8, I8),
-    (BF16, F32, I8, I16),
     (BF16, BF16, BF16, I8),
     (BF16, BF16, F32, I16),
 ]
