@@ -263,12 +263,20 @@ def test_two_processes_do_not_train_in_one_folder(
     assert "another process" in err
 
 
-@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("start", "kills", "steps"),
+    [
+        (STARTS_FAST, 1, "400"),
+        pytest.param(
+            ("--config", "small.toml", "--backend", "torch"), 20, "2000", marks=pytest.mark.slow
+        ),
+    ],
+    ids=["mlx", "torch"],
+)
 def test_killed_at_random_moments_a_run_ends_where_it_would_have(
-    folder: Path, process: Callable[..., Any], kills: int
+    folder: Path, process: Callable[..., Any], start: tuple[str, ...], kills: int, steps: str
 ) -> None:
-    settings = ("--config", "small.toml", "--backend", "torch", *KILLED)
-    settings += ("--steps", str(100 * kills))
+    settings = (*start, *KILLED, "--steps", steps)
     finish(process(*settings, "--out", "whole"))
     moments = random.Random(kills)
     for _ in range(kills):
