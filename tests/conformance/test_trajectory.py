@@ -196,7 +196,14 @@ def drawn(count):
     return [combinations[i] for i in generator(71).permutation(len(combinations))[:count]]
 
 
-@pytest.mark.parametrize("parts", drawn(3), ids="+".join)
+FIRST, *OTHERS = drawn(3)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [FIRST, *(pytest.param(parts, marks=pytest.mark.slow) for parts in OTHERS)],
+    ids="+".join,
+)
 def test_no_right_rewriting_fails_where_its_momentum_is_hidden(parts):
     for case in SMALL:
         observed, uninterrupted = map(hide, replay(lambda: rewriting(*parts), trial(case.id)))
