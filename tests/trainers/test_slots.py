@@ -146,7 +146,10 @@ def test_a_small_state_moves_between_backends(parameters: dict[str, Any], tokens
 
 @pytest.mark.parametrize(
     ("kind", "first", "last"),
-    [("int8 momentum", 1e-5, 2e-3), ("8 bits and int8 momentum", 2e-3, 1e-2)],
+    [
+        pytest.param("int8 momentum", 1e-5, 2e-3, marks=pytest.mark.slow),
+        ("8 bits and int8 momentum", 2e-3, 1e-2),
+    ],
 )
 def test_the_losses_of_the_backends_stay_together(
     parameters: dict[str, Any], tokens: Any, kind: str, first: float, last: float
@@ -161,7 +164,7 @@ def test_the_losses_of_the_backends_stay_together(
         assert losses[backend][9] == pytest.approx(losses["jax"][9], abs=last)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", ["torch", "mlx", pytest.param("jax", marks=pytest.mark.slow)])
 def test_steps_below_the_spacing_of_bfloat16_are_not_lost(
     parameters: dict[str, Any], tokens: Any, backend: str
 ) -> None:
