@@ -14,6 +14,7 @@ from lion_ports.conformance.bits import DTYPES, same
 
 REALS = ["float32", "bfloat16", "float16", "float64"]
 BITS = {2: 16, 4: 32, 8: 64}
+EXAMPLES = [150, pytest.param(1000, marks=pytest.mark.slow)]
 
 
 def element(dtype: str) -> st.SearchStrategy:
@@ -26,82 +27,90 @@ def element(dtype: str) -> st.SearchStrategy:
     return st.one_of(patterns, usual)
 
 
-@settings(max_examples=400, deadline=None, derandomize=True)
-@given(st.data())
+@pytest.mark.parametrize("examples", EXAMPLES)
 @pytest.mark.parametrize("momentum", [None, "float32", "bfloat16"])
 @pytest.mark.parametrize("dtype", REALS)
-def test_reference_equals_exact_rationals(dtype, momentum, data):
-    stored = momentum or dtype
-    x, g = data.draw(element(dtype)), data.draw(element(dtype))
-    m = data.draw(element(stored))
-    lr = data.draw(st.sampled_from([0.0, 1e-4, 2.0**-6, 0.3, 1e-42, 5.0]))
-    betas = data.draw(st.sampled_from([(0.9, 0.99), (0.95, 0.98), (0.0, 0.5), (0.99, 0.9)]))
-    wd = data.draw(st.sampled_from([0.0, 0.1, 1.0, 3e-5]))
-    new_x, new_m = reference.lion_update(x, g, m, Scalars(lr, *betas, wd))
-    due_x, due_m = exact.lion(
-        float(x[0]), float(g[0]), float(m[0]),
-        lr=lr, betas=betas, wd=wd, parameter=dtype, momentum=stored,
-    )  # fmt: skip
-    assert same(new_x, np.array([due_x]).astype(DTYPES[dtype])).all(), (new_x, due_x)
-    assert same(new_m, np.array([due_m]).astype(DTYPES[stored])).all(), (new_m, due_m)
+def test_reference_equals_exact_rationals(dtype, momentum, examples):
+    @settings(max_examples=examples, deadline=None, derandomize=True)
+    @given(st.data())
+    def check(data):
+        stored = momentum or dtype
+        x, g = data.draw(element(dtype)), data.draw(element(dtype))
+        m = data.draw(element(stored))
+        lr = data.draw(st.sampled_from([0.0, 1e-4, 2.0**-6, 0.3, 1e-42, 5.0]))
+        betas = data.draw(st.sampled_from([(0.9, 0.99), (0.95, 0.98), (0.0, 0.5), (0.99, 0.9)]))
+        wd = data.draw(st.sampled_from([0.0, 0.1, 1.0, 3e-5]))
+        new_x, new_m = reference.lion_update(x, g, m, Scalars(lr, *betas, wd))
+        due_x, due_m = exact.lion(
+            float(x[0]), float(g[0]), float(m[0]),
+            lr=lr, betas=betas, wd=wd, parameter=dtype, momentum=stored,
+        )  # fmt: skip
+        assert same(new_x, np.array([due_x]).astype(DTYPES[dtype])).all(), (new_x, due_x)
+        assert same(new_m, np.array([due_m]).astype(DTYPES[stored])).all(), (new_m, due_m)
+
+    check()
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
-@given(st.data())
+@pytest.mark.parametrize("examples", EXAMPLES)
 @pytest.mark.parametrize("dtype", REALS)
-def test_options_equal_exact_rationals(dtype, data):
-    count = data.draw(st.integers(1, 7))
-    numbers = st.lists(st.floats(-4, 4, width=16), min_size=count, max_size=count)
-    x, m = (data.draw(numbers) for _ in range(2))
-    micro = [data.draw(numbers) for _ in range(data.draw(st.sampled_from([1, 1, 2, 3])))]
-    draw = {
-        "lr_peak": [None, 1e-2, 3.0],
-        "slope": [None, None, 0.3, 4.0],
-        "cap": [None, 1.0, 10.0],
-        "cautious_decay": [False, True],
-        "loss_scale": [None, 1000.0, 2.0**14],
-        "clipvalue": [None, 0.3],
-        "wd": [0.0, 0.1, 3.0],
-    }
-    on = {name: data.draw(st.sampled_from(values)) for name, values in draw.items()}
-    config = LionConfig(
-        lr=1e-2,
-        weight_decay=on["wd"],
-        decay="coupled" if on["lr_peak"] is None else "independent",
-        lr_peak=on["lr_peak"],
-        nonlinearity="sign" if on["slope"] is None else "clip",
-        steepness=on["slope"] or 1.0,
-        cautious=on["cap"] is not None,
-        cautious_cap=on["cap"] or 10.0,
-        cautious_decay=on["cautious_decay"],
-        loss_scale=on["loss_scale"],
-        clipvalue=on["clipvalue"],
-        gradient_accumulation_steps=len(micro),
-        ema_decay=0.9,
-    )
+def test_options_equal_exact_rationals(dtype, examples):
+    @settings(max_examples=examples, deadline=None, derandomize=True)
+    @given(st.data())
+    def check(data):
+        count = data.draw(st.integers(1, 7))
+        numbers = st.lists(st.floats(-4, 4, width=16), min_size=count, max_size=count)
+        x, m = (data.draw(numbers) for _ in range(2))
+        micro = [data.draw(numbers) for _ in range(data.draw(st.sampled_from([1, 1, 2, 3])))]
+        draw = {
+            "lr_peak": [None, 1e-2, 3.0],
+            "slope": [None, None, 0.3, 4.0],
+            "cap": [None, 1.0, 10.0],
+            "cautious_decay": [False, True],
+            "loss_scale": [None, 1000.0, 2.0**14],
+            "clipvalue": [None, 0.3],
+            "wd": [0.0, 0.1, 3.0],
+        }
+        on = {name: data.draw(st.sampled_from(values)) for name, values in draw.items()}
+        config = LionConfig(
+            lr=1e-2,
+            weight_decay=on["wd"],
+            decay="coupled" if on["lr_peak"] is None else "independent",
+            lr_peak=on["lr_peak"],
+            nonlinearity="sign" if on["slope"] is None else "clip",
+            steepness=on["slope"] or 1.0,
+            cautious=on["cap"] is not None,
+            cautious_cap=on["cap"] or 10.0,
+            cautious_decay=on["cautious_decay"],
+            loss_scale=on["loss_scale"],
+            clipvalue=on["clipvalue"],
+            gradient_accumulation_steps=len(micro),
+            ema_decay=0.9,
+        )
 
-    def array(values):
-        return np.array(values).astype(DTYPES[dtype])
+        def array(values):
+            return np.array(values).astype(DTYPES[dtype])
 
-    params = {"x": array(x)}
-    state = reference.init(params, config)._replace(momentum={"x": array(m)})
-    for g in micro:
-        new, state = reference.step(params, {"x": array(g)}, state, config)
-    stored = [array(g).astype(float).tolist() for g in micro]
-    due = exact_options.effective(
-        stored, parameter=dtype, loss_scale=on["loss_scale"], clipvalue=on["clipvalue"]
-    )
-    xs, ms = (array(v).astype(float).tolist() for v in (x, m))
-    rest = {name: on[name] for name in ("wd", "lr_peak", "slope", "cap", "cautious_decay")}
-    due_x, due_m = exact_options.updated(
-        xs, due, ms, lr=1e-2, betas=(0.9, 0.99), parameter=dtype, **rest
-    )
-    due_e = exact_options.averaged(xs, due_x, 0.9, parameter=dtype)
-    wide = np.float64 if dtype == "float64" else np.float32
-    # The sign of a zero is left to the rules of IEEE 754, which fractions do not have.
-    assert np.array_equal(new["x"], array(due_x))
-    assert np.array_equal(state.momentum["x"], array(due_m))
-    assert np.array_equal(state.average["x"], np.array(due_e, wide))
+        params = {"x": array(x)}
+        state = reference.init(params, config)._replace(momentum={"x": array(m)})
+        for g in micro:
+            new, state = reference.step(params, {"x": array(g)}, state, config)
+        stored = [array(g).astype(float).tolist() for g in micro]
+        due = exact_options.effective(
+            stored, parameter=dtype, loss_scale=on["loss_scale"], clipvalue=on["clipvalue"]
+        )
+        xs, ms = (array(v).astype(float).tolist() for v in (x, m))
+        rest = {name: on[name] for name in ("wd", "lr_peak", "slope", "cap", "cautious_decay")}
+        due_x, due_m = exact_options.updated(
+            xs, due, ms, lr=1e-2, betas=(0.9, 0.99), parameter=dtype, **rest
+        )
+        due_e = exact_options.averaged(xs, due_x, 0.9, parameter=dtype)
+        wide = np.float64 if dtype == "float64" else np.float32
+        # The sign of a zero is left to the rules of IEEE 754, which fractions do not have.
+        assert np.array_equal(new["x"], array(due_x))
+        assert np.array_equal(state.momentum["x"], array(due_m))
+        assert np.array_equal(state.average["x"], np.array(due_e, wide))
+
+    check()
 
 
 def test_exact_rounds_ties_to_even_and_keeps_the_sign_of_underflow():
