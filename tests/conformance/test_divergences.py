@@ -54,11 +54,12 @@ FOUND = [
 ]
 BY_PEER = {peer.command: [found for found in FOUND if found.peer == peer] for peer in PEERS}
 # One of each implementation, and not the first of each, for many share their first; compilers are
-# slow, and have their turn in the long form.
+# slow, that of DeepSpeed too, and have their turn in the long form.
 SAMPLE = [
     short[i % len(short) - 1]
     for i, found in enumerate(BY_PEER.values())
     if (short := [one for one in found if not one.shown[0].startswith("compiled-")])
+    and short[0].package != "deepspeed"
 ]
 
 

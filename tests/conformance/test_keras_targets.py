@@ -52,7 +52,7 @@ ABSENT = {
 }
 
 
-@pytest.mark.parametrize("backend", ["torch", "jax"])
+@pytest.mark.parametrize("backend", ["torch", pytest.param("jax", marks=pytest.mark.slow)])
 def test_the_lion_of_keras_with_its_options_and_what_it_lacks(tmp_path, backend):
     pytest.importorskip(backend, reason=f"needs the extra {backend!r}")
     chosen = cases(*SAME, *DIFFERENT, *ABSENT)

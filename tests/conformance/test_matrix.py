@@ -11,7 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from lion_ports.cli.conformance import main
-from lion_ports.conformance import kills, matrix
+from lion_ports.conformance import adapters, kills, matrix
+from lion_ports.conformance.adapters import BUILT_IN
 from lion_ports.conformance.cases import CASES, select
 from lion_ports.conformance.mutants import CONTROLS, MUTANTS
 from lion_ports.conformance.peers import PEERS, Peer
@@ -116,14 +117,20 @@ def test_peers_are_listed_once():
     assert len({peer.command for peer in PEERS}) == len(PEERS)
 
 
-def test_the_command_prints_a_row_each_and_writes_the_report(tmp_path):
+@pytest.mark.parametrize(
+    "ours",
+    [("numpy", "torch", "mlx+compile"), pytest.param(BUILT_IN, marks=pytest.mark.slow)],
+    ids=len,
+)
+def test_the_command_prints_a_row_each_and_writes_the_report(tmp_path, monkeypatch, ours):
+    monkeypatch.setattr(adapters, "BUILT_IN", {name: BUILT_IN[name] for name in ours})
     path = tmp_path / "matrix.json"
     words = ["matrix", "--case", "basic-first-step", "--package", "lion-ports", "--json", str(path)]
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 0, done.output
     report = json.loads(path.read_text())
     assert [entry["name"] for entry in report["implementations"]][:2] == ["numpy", "torch"]
-    assert done.output.count("conforms") == len(report["implementations"])
+    assert done.output.count("conforms") == len(report["implementations"]) == len(ours)
 
 
 def test_an_unknown_package_is_answered_with_those_that_are_known():

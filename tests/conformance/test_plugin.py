@@ -139,17 +139,24 @@ def test_with_xdist_k_and_junitxml(project):
     }
 
 
+WRONG = [
+    ("python:absent:make", "python:absent:make: the module 'absent' cannot be imported from"),
+    ("torch:absent:Lion", "torch:absent:Lion: the module 'absent' cannot be imported from"),
+    ("python:mine:Absent", "python:mine:Absent: the module 'mine' has no class or function"),
+    ("python:dying:make", "python:dying:make does not get ready: the process was killed by"),
+    ("python:torn:make", "python:torn:make does not get ready: the process exited with 1: Syn"),
+]
+TWO = ("-n", "2")
+
+
 @pytest.mark.parametrize(
-    ("impl", "words"),
+    ("impl", "words", "processes"),
     [
-        ("python:absent:make", "python:absent:make: the module 'absent' cannot be imported from"),
-        ("torch:absent:Lion", "torch:absent:Lion: the module 'absent' cannot be imported from"),
-        ("python:mine:Absent", "python:mine:Absent: the module 'mine' has no class or function"),
-        ("python:dying:make", "python:dying:make does not get ready: the process was killed by"),
-        ("python:torn:make", "python:torn:make does not get ready: the process exited with 1: Syn"),
+        *((*wrong, ()) for wrong in WRONG),
+        (*WRONG[0], TWO),
+        *(pytest.param(*wrong, TWO, marks=pytest.mark.slow) for wrong in WRONG[1:]),
     ],
 )
-@pytest.mark.parametrize("processes", [(), ("-n", "2")])
 def test_an_implementation_that_cannot_be_imported_is_one_error_of_usage(
     project, impl, words, processes
 ):

@@ -77,8 +77,20 @@ def chains(draw):
     return [draw(st.sampled_from(BACKENDS)) for _ in lengths], lengths
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "+".join(options) or "plain")
+DTYPES = ["float32", "bfloat16"]
+# Each of the options with one of the dtypes, in turn; the others take as long again.
+RUNS = [
+    pytest.param(options, dtype, marks=[pytest.mark.slow] if (i + j) % 2 else [])
+    for i, options in enumerate(OPTIONS)
+    for j, dtype in enumerate(DTYPES)
+]
+
+
+@pytest.mark.parametrize(
+    ("options", "dtype"),
+    RUNS,
+    ids=lambda value: value if isinstance(value, str) else "+".join(value) or "plain",
+)
 def test_any_chain_of_backends_ends_where_the_reference_ends(tmp_path, options, dtype):
     rates = [2.0**-6 * (1 + i % 5) for i in range(STEPS)]
     trial = option_trial(dtype, rates, **options)
