@@ -70,6 +70,7 @@ def test_one_trace_serves_every_learning_rate(arrays):
 
 
 DTYPES = ("float32", "bfloat16", "float16")
+DECAY = {"weight_decay": 0.1}
 OPTIONS = {
     "weight_decay": 0.1,
     "decay": "independent",
@@ -100,8 +101,15 @@ def one_by_one(optimizer, params, grads):
     return params, state
 
 
-@pytest.mark.parametrize("options", [{"weight_decay": 0.1}, OPTIONS], ids=["decay", "many"])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("dtype", "options"),
+    [
+        pytest.param("float32", DECAY, id="float32-decay", marks=pytest.mark.slow),
+        pytest.param("bfloat16", DECAY, id="bfloat16-decay"),
+        pytest.param("float32", OPTIONS, id="float32-many"),
+        pytest.param("bfloat16", OPTIONS, id="bfloat16-many", marks=pytest.mark.slow),
+    ],
+)
 def test_steps_in_one_program_are_the_steps_one_by_one(dtype, options, arrays, assert_same):
     """Scanned, unrolled, and with the state made in the program, where its zeros are known."""
     optimizer = fused_lion(1e-2, **options)
@@ -137,7 +145,10 @@ def test_a_sum_begins_at_plus_zero_in_a_program_that_sees_it_begin():
     assert not jnp.signbit(first(jnp.ones(2), jnp.array([-0.0, 0.0]))).any()
 
 
-@pytest.mark.parametrize("options", [{"weight_decay": 0.1}, OPTIONS], ids=["decay", "many"])
+@pytest.mark.parametrize(
+    "options",
+    [pytest.param(DECAY, id="decay", marks=pytest.mark.slow), pytest.param(OPTIONS, id="many")],
+)
 def test_vmap_trains_several_models_at_once(options, arrays, assert_same):
     optimizer = fused_lion(1e-2, **options)
     models, grads = [arrays(i) for i in range(3)], [arrays(10 + i) for i in range(3)]

@@ -41,8 +41,17 @@ for _ in range(4):
 """
 
 
-@pytest.mark.parametrize("devices", [1, 2])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize(
+    ("dtype", "devices"),
+    [
+        ("float32", 1),
+        ("bfloat16", 2),
+        ("float16", 1),
+        pytest.param("float32", 2, marks=pytest.mark.slow),
+        pytest.param("bfloat16", 1, marks=pytest.mark.slow),
+        pytest.param("float16", 2, marks=pytest.mark.slow),
+    ],
+)
 def test_parameter_and_momentum_are_written_in_one_loop(dtype, devices, python):
     given = f"DTYPE, MOMENTUM, LOOPS = {dtype!r}, None, 1\n"
     python(given + PROGRAM, devices, FLAG)

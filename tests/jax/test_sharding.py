@@ -102,14 +102,19 @@ for shape, spec, sends in CASES:
 """
 
 
-def test_small_state_is_divided_on_a_mesh_of_explicit_axes(python):
+DIVIDED = [
+    ((4, 4, 256), ("d",), False),
+    ((64, 8), (), False),
+    ((64, 512), (None, "d"), True),
+    ((1000,), ("d",), True),
+]
+ALIKE = [((64, 128), ("d",), False), ((64, 100), ("d",), True)]
+
+
+@pytest.mark.parametrize(
+    "cases",
+    [pytest.param(DIVIDED, id="some"), pytest.param(ALIKE, id="alike", marks=pytest.mark.slow)],
+)
+def test_small_state_is_divided_on_a_mesh_of_explicit_axes(cases, python):
     """Which refuses to flatten what is divided; rows of whole blocks need not be flattened."""
-    cases = [
-        ((64, 128), ("d",), False),
-        ((4, 4, 256), ("d",), False),
-        ((64, 8), (), False),
-        ((64, 512), (None, "d"), True),
-        ((64, 100), ("d",), True),
-        ((1000,), ("d",), True),
-    ]
     python(f"CASES = {cases}\n" + SMALL, devices=4)

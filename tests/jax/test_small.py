@@ -107,7 +107,7 @@ def test_the_transform_has_the_same_momentum(assert_same):
         assert_same(held(scaled), held(other))
 
 
-@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("bits", [8, pytest.param(16, marks=pytest.mark.slow)])
 def test_what_is_left_alone_keeps_every_bit(bits, assert_same):
     """Codes that are read and written again would be rounded again (L-003, L-019)."""
     params, grads = stream("bfloat16", 3)
