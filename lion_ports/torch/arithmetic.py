@@ -14,6 +14,9 @@ _COMPUTE = {
     torch.complex128: torch.float64,
 }
 
+PLAIN = frozenset((Tensor, torch.nn.Parameter))
+"""The classes whose tensors have memory of their own; others may have none."""
+
 
 def compute_dtype(dtype: torch.dtype, name: str = "") -> torch.dtype:
     """The dtype to compute in: float64 for float64 parameters, else float32 (L-005).

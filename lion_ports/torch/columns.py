@@ -1,12 +1,7 @@
-"""Many parameters at once, in columns.
-
-What is to be known of a column is found out by one call of C for each fact: for a small parameter a
-few lines of Python would take longer than its arithmetic.
-"""
+"""Many parameters at once, in columns."""
 
 from collections import defaultdict
 from collections.abc import Sequence
-from operator import attrgetter
 from typing import Any, NamedTuple
 
 import torch
@@ -15,14 +10,9 @@ from torch import Tensor
 
 from lion_ports.torch import cpu, cpu_small, cpu_sums, gpu, gpu_small
 from lion_ports.torch.arithmetic import compute_dtype
+from lion_ports.torch.column import FACTS, Column
 from lion_ports.torch.gradients import clip_factor, squared_norms_of, unscaled
-from lion_ports.torch.jobs import PLAIN, Settings
-
-_dtype, _device = attrgetter("dtype"), attrgetter("device")
-# All that a kernel looks at in a contiguous tensor but its shape, which was compared before.
-_FACTS = (type, _dtype, _device, Tensor.is_contiguous, Tensor.is_neg)
-
-Column = list[Tensor]
+from lion_ports.torch.jobs import Settings
 
 
 class Columns(NamedTuple):
@@ -101,29 +91,20 @@ class Columns(NamedTuple):
         return factors.numpy() if x.is_cpu else factors
 
 
-def by_kind(tensors: Sequence[Column], *beside: Sequence[Any]) -> list[list[Any]]:
+def by_kind(columns: Sequence[Sequence[Tensor]], *beside: Sequence[Any]) -> list[list[Any]]:
     """The rows of some columns, together those whose tensors have the same facts.
 
     Args:
-        tensors: the columns whose facts are looked at.
+        columns: those whose facts are looked at.
         beside: other columns.
     """
-    if len(tensors[0]) == 1 or all(map(_alike, tensors)):
+    tensors = [Column.of(column) for column in columns]
+    if len(tensors[0]) == 1 or all(column.alike for column in tensors):
         return [[*tensors, *beside]]
-    facts = [map(fact, column) for column in tensors for fact in _FACTS]
+    facts = [map(fact, column) for column in tensors for fact in FACTS]
     rows: dict[Any, list[Any]] = defaultdict(list)
     columns = (*tensors, *beside)
     for kind, row in zip(zip(*facts, strict=True), zip(*columns, strict=True), strict=True):
         rows[kind].append(row)
-    return [list(map(list, zip(*each, strict=True))) for each in rows.values()]
-
-
-def _alike(tensors: Column) -> bool:
-    """Whether one kernel takes them all, if it takes the first."""
-    return (
-        len(set(map(_dtype, tensors))) == 1
-        and set(map(type, tensors)) <= PLAIN
-        and len(set(map(_device, tensors))) == 1
-        and all(map(Tensor.is_contiguous, tensors))
-        and not any(map(Tensor.is_neg, tensors))
-    )
+    kinds = ([*zip(*each, strict=True)] for each in rows.values())
+    return [[*map(Column, of[: len(tensors)]), *of[len(tensors) :]] for of in kinds]

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from lion_ports.config import Rule, Scalars
 from lion_ports.torch.arithmetic import compute_dtype
+from lion_ports.torch.column import Column
 from lion_ports.torch.cpu_sums import cautious_scales, count_agreeing
-from lion_ports.torch.cpu_table import KINDS, LIKE, has_kernel, in_plain_memory, starts_of
-from lion_ports.torch.jobs import Settings, Update, addresses, alike, in_columns
+from lion_ports.torch.cpu_table import KINDS, LIKE, has_kernel, in_plain_memory
+from lion_ports.torch.jobs import Settings, Update, alike, in_columns
 from lion_ports.torch.threads import GRAIN, in_blocks
 
 
@@ -50,13 +51,13 @@ def lion_updates_(
 
 
 def lion_columns_(
-    xs: Sequence[Tensor],
-    gs: Sequence[Tensor],
-    ms: Sequence[Tensor],
+    xs: Column,
+    gs: Column,
+    ms: Column,
     settings: Settings,
     *,
     factors: NDArray[Any] | None = None,
-    averages: Sequence[Tensor] | None = None,
+    averages: Column | None = None,
 ) -> None:
     """:func:`lion_updates_` with what is done before to gradients, and after it to averages.
 
@@ -74,9 +75,9 @@ def lion_columns_(
     compute = KINDS[dtype]
     kinds = LIKE[xs[0].dtype], LIKE[gs[0].dtype], LIKE[ms[0].dtype], LIKE[dtype]
     options = options_of(compute, settings)
-    es = None if averages is None else addresses(averages)
-    starts = starts_of(xs)
-    table = addresses(xs), addresses(gs), addresses(ms), es, starts
+    starts = xs.starts
+    es = None if averages is None else averages.addresses
+    table = xs.addresses, gs.addresses, ms.addresses, es, starts
     scales = None
     if rule.cautious:
         count = partial(cpu_sums_kernel.count_agreeing, table, kinds, options, factors)

@@ -26,9 +26,9 @@ _U32, _F32 = np.uint32, np.float32
 _PIECE, _AHEAD, _LINE = 512, 2048, 64
 
 
-def compiled(function: Any, *, inlined: bool = False) -> Any:
+def compiled(function: Any, *, inlined: bool = False, nogil: bool = True) -> Any:
     """Compiled at the first call for each mixture of dtypes, and kept for the next process."""
-    options = {"nogil": True, "error_model": "numpy", "forceinline": inlined}
+    options = {"nogil": nogil, "error_model": "numpy", "forceinline": inlined}
     try:
         return _njit(cache=True, **options)(function)
     except RuntimeError:  # there is no folder to keep it in that can be written to

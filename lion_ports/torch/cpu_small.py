@@ -14,10 +14,11 @@ from torch import Tensor
 
 from lion_ports.config import Rule, Scalars
 from lion_ports.torch.arithmetic import compute_dtype
+from lion_ports.torch.column import Column
 from lion_ports.torch.cpu import options_of
 from lion_ports.torch.cpu_sums import cautious_scales, count_agreeing
 from lion_ports.torch.cpu_table import KINDS, has_kernel, in_plain_memory
-from lion_ports.torch.jobs import Settings, SmallUpdate, addresses, in_columns
+from lion_ports.torch.jobs import Settings, SmallUpdate, in_columns
 from lion_ports.torch.storage import BLOCK
 from lion_ports.torch.threads import in_blocks
 
@@ -75,15 +76,15 @@ def lion_updates_(
 
 
 def lion_columns_(
-    xs: Sequence[Tensor],
-    gs: Sequence[Tensor],
-    ms: Sequence[Tensor],
-    scales: Sequence[Tensor] | None,
-    corrections: Sequence[Tensor] | None,
+    xs: Column,
+    gs: Column,
+    ms: Column,
+    scales: Column | None,
+    corrections: Column | None,
     settings: Settings,
     *,
     factors: NDArray[Any] | None = None,
-    averages: Sequence[Tensor] | None = None,
+    averages: Column | None = None,
 ) -> None:
     """:func:`lion_updates_` of columns that have one dtype each.
 
@@ -96,12 +97,12 @@ def lion_columns_(
     all_dtypes = (xs[0].dtype, gs[0].dtype, ms[0].dtype, torch.bfloat16, c_dtype, dtype)
     kinds = tuple(np.empty(0, _ALL_KINDS[dtype]) for dtype in all_dtypes)
     none = np.zeros(len(xs), np.int64)
-    columns = (none if column is None else addresses(column) for column in (scales, corrections))
-    sizes = np.fromiter(map(Tensor.numel, xs), np.int64, len(xs))
+    columns = (none if column is None else column.addresses for column in (scales, corrections))
+    sizes = xs.sizes
     starts = np.zeros(len(xs) + 1, np.int64)
     np.cumsum(-(-sizes // BLOCK), out=starts[1:])
-    es = None if averages is None else addresses(averages)
-    table = (addresses(xs), addresses(gs), addresses(ms), *columns, es, sizes, starts)
+    es = None if averages is None else averages.addresses
+    table = (xs.addresses, gs.addresses, ms.addresses, *columns, es, sizes, starts)
     options, rule, blocks = options_of(KINDS[dtype], settings), settings.rule, int(starts[-1])
     of_directions = None
     if rule.cautious:

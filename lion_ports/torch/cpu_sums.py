@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lion_ports.torch.cpu_table import KINDS, LIKE, starts_of
-from lion_ports.torch.jobs import addresses
+from lion_ports.torch.column import Column
+from lion_ports.torch.cpu_table import KINDS, LIKE
 from lion_ports.torch.threads import in_blocks
 
 # Elements that are summed by one thread, which keeps their sum to itself.
@@ -33,7 +33,8 @@ def squared_norms(gs: Sequence[Tensor], unscale: float | None, dtype: torch.dtyp
     compute = KINDS[dtype]
     with np.errstate(over="ignore"):
         factor = None if unscale is None else compute(unscale)
-    starts = starts_of(gs)
+    gs = Column.of(gs)
+    starts = gs.starts
     counts = -(-np.diff(starts) // _CHUNK)  # of chunks
     owners = np.repeat(np.arange(len(gs)), counts)
     places = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -41,7 +42,7 @@ def squared_norms(gs: Sequence[Tensor], unscale: float | None, dtype: torch.dtyp
     sums = np.empty(len(owners))
     work = partial(
         cpu_sums_kernel.sum_squares,
-        (addresses(gs), starts, owners, begins),
+        (gs.addresses, starts, owners, begins),
         (LIKE[gs[0].dtype], LIKE[dtype]),
         factor,
         sums,

@@ -1,17 +1,14 @@
-"""Tensors of the CPU as its kernels see them: tables of addresses, and dtypes."""
+"""Tensors of the CPU as its kernels see them: their dtypes, and whether there are kernels."""
 
 import warnings
-from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
-from itertools import accumulate
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from lion_ports.torch.jobs import PLAIN
+from lion_ports.torch.arithmetic import PLAIN
 
 # The NumPy dtypes that a kernel knows these by; those of 16 bits stand for their bits.
 KINDS: dict[torch.dtype, type[np.generic]] = {
@@ -27,12 +24,6 @@ LIKE = {dtype: np.empty(0, kind) for dtype, kind in KINDS.items()}
 def in_plain_memory(t: Tensor) -> bool:
     """Whether the numbers of a tensor are what is in its memory, on the CPU."""
     return t.is_cpu and type(t) in PLAIN and not t.is_neg()
-
-
-def starts_of(tensors: Sequence[Tensor]) -> NDArray[np.int64]:
-    """The number of elements before each tensor, and in all of them."""
-    sizes = accumulate(map(Tensor.numel, tensors), initial=0)
-    return np.fromiter(sizes, np.int64, len(tensors) + 1)
 
 
 @cache

@@ -4,31 +4,29 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.nn.utils import get_total_norm
 
-from lion_ports.torch.columns import Column, by_kind
+from lion_ports.torch.column import Column
+from lion_ports.torch.columns import by_kind
 from lion_ports.torch.cpu_sums import squared_norms
 from lion_ports.torch.cpu_table import KINDS, has_kernel, in_plain_memory
 from lion_ports.torch.gradients import in_memory, named_parameters
-from lion_ports.torch.jobs import PLAIN
 from lion_ports.torch.sharding import local, total
 
 
 def nonfinite(groups: list[dict[str, Any]]) -> list[str]:
     """Names of the parameters whose gradient is not finite (L-019)."""
     named = [(name, p) for name, p in named_parameters(groups) if p.grad is not None]
-    if not named or _all_finite(in_memory([p.grad for _, p in named])):
+    if not named or _all_finite(in_memory(Column(p.grad for _, p in named))):
         return []
     counts = [total((~local(p.grad, p).isfinite()).sum(), p) for _, p in named]
     found = torch.stack([count.to(counts[0].device) for count in counts]).tolist()
     return [name for (name, _), count in zip(named, found, strict=True) if count]
 
 
-def _all_finite(grads: list[Tensor]) -> bool:
+def _all_finite(grads: Column) -> bool:
     """Whether a sum over all gradients shows it; one may overflow, and then it is not known."""
-    plain = {*map(type, grads)} <= PLAIN
-    return plain and all(_sum_is_finite(column) for (column,) in by_kind([grads]))
+    return grads.plain and all(_sum_is_finite(column) for (column,) in by_kind([grads]))
 
 
 def _sum_is_finite(grads: Column) -> bool:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from lion_ports.config import LION, Rule, Scalars
-from lion_ports.torch.arithmetic import bound_in, compute_dtype, divided
+from lion_ports.torch.arithmetic import PLAIN, bound_in, compute_dtype, divided
 from lion_ports.torch.gpu_table import on_device, table_of
-from lion_ports.torch.jobs import PLAIN, Settings, Update, alike, in_columns
+from lion_ports.torch.jobs import Settings, Update, alike, in_columns
 
 DTYPES = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
 # 4 warps of 64 lanes (AMD; NVIDIA has 32), each of which loads 16 bytes of a 16-bit dtype.

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lion_ports.torch.jobs import addresses
+from lion_ports.torch.column import Column
 
 
 class Table(NamedTuple):
@@ -34,11 +34,11 @@ def table_of(columns: Sequence[Sequence[Tensor] | None], block: int) -> Table:
         columns: the tensors of all updates, parameters first. The table does not keep them alive.
         block: elements to a block.
     """
-    xs = columns[0] or ()
-    sizes = np.fromiter(map(Tensor.numel, xs), np.int64, len(xs))
+    xs = Column.of(columns[0] or ())
+    sizes = xs.sizes
     blocks = -(-sizes // block)
     none = np.zeros_like(sizes)
-    pointers = [none if column is None else addresses(column) for column in columns]
+    pointers = [none if column is None else Column.of(column).addresses for column in columns]
     rows = np.stack((*pointers, sizes, np.cumsum(blocks) - blocks), 1)
     device = xs[0].device
     make_rows: Callable[..., Tensor] = _rows

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from lion_ports.errors import ConfigError, DtypeError, StateError
 from lion_ports.torch.arithmetic import as_reals, bound_in, compute_dtype, scalar, widen
-from lion_ports.torch.jobs import PLAIN, Group, Job, Slots, same_shapes
+from lion_ports.torch.column import Column
+from lion_ports.torch.jobs import Group, Job, Slots
 from lion_ports.torch.sharding import refuse_mixture, total
 
-_GRADIENT, _LAYOUT = attrgetter("grad"), attrgetter("layout")
+_GRADIENT = attrgetter("grad")
 
 
 def named_parameters(groups: list[Group]) -> Iterator[tuple[str, Any]]:
@@ -22,9 +23,7 @@ def named_parameters(groups: list[Group]) -> Iterator[tuple[str, Any]]:
         yield from zip(group.get("param_names", unnamed), group["params"], strict=True)
 
 
-def taking_part(
-    groups: list[Group], sums: Mapping[Tensor, Slots]
-) -> list[tuple[list[Tensor], list[Any]]]:
+def taking_part(groups: list[Group], sums: Mapping[Tensor, Slots]) -> list[tuple[Column, Column]]:
     """Of each group, the parameters that take part in a step, and their gradients (L-003).
 
     Args:
@@ -38,31 +37,30 @@ def taking_part(
     """
     found = []
     for group in groups:
-        params, grads = group["params"], list(map(_GRADIENT, group["params"]))
-        types = {*map(type, params), *map(type, grads)}
-        dense = types <= PLAIN and set(map(_LAYOUT, grads)) <= {torch.strided}
-        if not (dense and same_shapes(params, grads)):
+        params, grads = Column(group["params"]), Column(map(_GRADIENT, group["params"]))
+        dense = params.plain and grads.plain and grads.strided
+        if not (dense and params.same_shapes(grads)):
             rows = list(zip(params, grads, strict=True))
             for p, g in rows:
                 if g is not None:
                     refuse_unfit(p, g, groups)
             rows = [(p, g) for p, g in rows if g is not None or sums.get(p, {}).get("seen", 0) > 0]
-            params, grads = [p for p, _ in rows], [g for _, g in rows]
+            params, grads = Column(p for p, _ in rows), Column(g for _, g in rows)
         found.append((params, in_memory(grads)))
     return found
 
 
-def in_memory(grads: list[Any]) -> list[Any]:
+def in_memory(grads: Column) -> Column:
     """The gradients, with memory where autograd gave zeros that have none, as those of a sign.
 
     >>> x = torch.ones(2, requires_grad=True)
     >>> torch.sgn(x).sum().backward()
-    >>> x.grad.data_ptr() == 0, in_memory([x.grad])[0].data_ptr() == 0
+    >>> x.grad.data_ptr() == 0, in_memory(Column([x.grad]))[0].data_ptr() == 0
     (True, False)
     """
-    if any(map(Tensor._is_zerotensor, (g for g in grads if g is not None))):
-        return [g.clone() if g is not None and g._is_zerotensor() else g for g in grads]
-    return grads
+    if grads.in_memory:
+        return grads
+    return Column(g.clone() if g is not None and g._is_zerotensor() else g for g in grads)
 
 
 def refuse_unfit(p: Tensor, g: Tensor, groups: list[Group]) -> None:

@@ -2,23 +2,19 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from operator import eq, itemgetter
+from operator import itemgetter
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from lion_ports.config import LionConfig, Rule, Scalars
 from lion_ports.torch.arithmetic import as_reals
+from lion_ports.torch.column import Column
 from lion_ports.torch.sharding import is_dtensor, local
 
 Group = dict[str, Any]
 Slots = dict[str, Any]
-
-# Other classes of tensors may have no memory of their own.
-PLAIN = frozenset((Tensor, torch.nn.Parameter))
 
 _RULE = itemgetter(*Rule._fields)
 
@@ -176,18 +172,13 @@ def in_columns(updates: Sequence[Update | SmallUpdate]) -> Iterator[list[Any]]:
         kind = [(t.device, t.dtype) if isinstance(t, Tensor) else t for t in update]
         batches[*kind].append(update)
     for batch in batches.values():
-        yield [None if column[0] is None else column for column in zip(*batch, strict=True)]
+        yield [_column(entries) for entries in zip(*batch, strict=True)]
 
 
-def addresses(tensors: Sequence[Tensor]) -> NDArray[np.int64]:
-    """Where each tensor begins."""
-    return np.fromiter(map(Tensor.data_ptr, tensors), np.int64, len(tensors))
-
-
-def same_shapes(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
-    """Whether each has the shape of the one beside it."""
-    # One pair after another: of ten thousand shapes that are kept, Python collects its garbage.
-    return all(map(eq, map(Tensor.size, tensors), map(Tensor.size, others)))
+def _column(entries: Sequence[Any]) -> Any:
+    if entries[0] is None:
+        return None
+    return Column(entries) if isinstance(entries[0], Tensor) else entries
 
 
 def _tensor(number: Any) -> Tensor:

@@ -1,6 +1,6 @@
 """Lion as a ``torch.optim.Optimizer``."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from typing import Any
@@ -24,6 +24,7 @@ from lion_ports.torch import counters
 from lion_ports.torch.arithmetic import compute_dtype, refuse_conjugate
 from lion_ports.torch.averages import swapped_in
 from lion_ports.torch.capture import refuse_capture
+from lion_ports.torch.column import Column
 from lion_ports.torch.gradients import in_memory, named_parameters, refuse_unfit, taking_part
 from lion_ports.torch.groups import SETTINGS, WIDE, Watch, complete, keep_once, refuse_names
 from lion_ports.torch.jobs import Group, Slots, settings_of
@@ -205,7 +206,8 @@ class Lion(torch.optim.Optimizer):
         watch.carry_out(group, watch.plan(group), ends=False)
         unscale, work = self._inverse_scale(), Work([], [])
         settings = settings_of(group, self.config, unscale, as_tensors=False)
-        work.add([p], in_memory([p.grad]), self._states(group, [p]), settings)
+        params, grads = Column([p]), in_memory(Column([p.grad]))
+        work.add(params, grads, self._states(group, params), settings)
         update_(work)
 
     @_disable_dynamo  # torch.compiler.disable would import the compiler with this module
@@ -251,7 +253,7 @@ class Lion(torch.optim.Optimizer):
             self._begin_window()
         return work, complete
 
-    def _states(self, group: Group, params: Sequence[Tensor]) -> list[Slots]:
+    def _states(self, group: Group, params: Column) -> list[Slots]:
         """The states of these parameters of a group, with all that they need."""
         slots = list(map(self.state.__getitem__, params))
         init_all(params, slots, group, self.config)

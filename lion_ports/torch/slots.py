@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import repeat
+from operator import contains
 
 import torch
 from torch import Tensor
@@ -9,7 +10,8 @@ from torch import Tensor
 from lion_ports.config import LionConfig
 from lion_ports.errors import StateError
 from lion_ports.torch.arithmetic import compute_dtype
-from lion_ports.torch.jobs import Group, Slots, same_shapes
+from lion_ports.torch.column import Column
+from lion_ports.torch.jobs import Group, Slots
 from lion_ports.torch.sharding import refuse_sharded
 from lion_ports.torch.storage import CORRECTIONS, load_parameter, scale_count, zero_scales
 
@@ -22,9 +24,7 @@ SHAPED = {
 }
 
 
-def init_all(
-    params: Sequence[Tensor], slots: Sequence[Slots], group: Group, config: LionConfig
-) -> None:
+def init_all(params: Column, slots: Sequence[Slots], group: Group, config: LionConfig) -> None:
     """:func:`init_slots` of many; quick where they need a momentum alone, and have it.
 
     Raises:
@@ -33,7 +33,7 @@ def init_all(
     """
     momenta_alone = set(map(len, slots)) <= {0, 1} and group["momentum_dtype"] != "int8"
     for name in ("exp_avg",) if momenta_alone else SHAPED:
-        beside = list(map(dict.get, slots, repeat(name), params))  # what is not there yet fits
+        beside = Column(map(dict.get, slots, repeat(name), params))  # what is not there yet fits
         _refuse_other_shapes(params, beside, SHAPED[name])
     if not momenta_alone:
         for p, kept in zip(params, slots, strict=True):
@@ -41,7 +41,7 @@ def init_all(
             _refuse_small(p, kept)
     more = group["momentum_dtype"] == "int8" or group["correction_bits"]
     more = more or group["ema_decay"] is not None or config.gradient_accumulation_steps > 1
-    if more or not all("exp_avg" in kept for kept in slots):
+    if more or not all(map(contains, slots, repeat("exp_avg"))):
         for p, kept in zip(params, slots, strict=True):
             init_slots(p, kept, group, config)
 
@@ -76,8 +76,8 @@ def _wide(p: Tensor) -> torch.dtype:
     return p.dtype if p.is_complex() else compute_dtype(p.dtype)
 
 
-def _refuse_other_shapes(params: Sequence[Tensor], beside: Sequence[Tensor], called: str) -> None:
-    if not same_shapes(params, beside):
+def _refuse_other_shapes(params: Column, beside: Column, called: str) -> None:
+    if not params.same_shapes(beside):
         pairs = zip(params, beside, strict=True)
         raise _replaced(*next((p, t) for p, t in pairs if p.shape != t.shape), called)
 

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from lion_ports.torch import cpu, cpu_small, gpu, gpu_small
-from lion_ports.torch.arithmetic import compute_dtype
+from lion_ports.torch.arithmetic import PLAIN, compute_dtype
+from lion_ports.torch.column import Column
 from lion_ports.torch.columns import Columns, by_kind
 from lion_ports.torch.cpu_table import in_plain_memory
 from lion_ports.torch.gradients import accumulate_
-from lion_ports.torch.jobs import PLAIN, Job, Settings, Slots, job_of, update_of
+from lion_ports.torch.jobs import Job, Settings, Slots, job_of, update_of
 from lion_ports.torch.sharding import is_dtensor
 
 # What a state may have that a kernel knows, and the columns of that.
@@ -33,8 +34,8 @@ class Work(NamedTuple):
 
     def add(
         self,
-        params: list[Tensor],
-        grads: list[Any],
+        params: Column,
+        grads: Column,
         slots: list[Slots],
         settings: Settings,
         *,
@@ -53,7 +54,7 @@ class Work(NamedTuple):
             self._add_jobs(params, grads, slots, settings=settings)
             return
         for names, (xs, gs, kepts) in _by_names(params, grads, slots, settings):
-            state = [list(map(itemgetter(name), kepts)) for name in names]
+            state = [Column(map(itemgetter(name), kepts)) for name in names]
             for x, g, *found, kept in by_kind([xs, gs, *state], kepts):
                 if _have_a_kernel(job_of(x[0], g[0], kept[0], settings)):
                     beside = {_COLUMNS[name]: c for name, c in zip(names, found, strict=True)}
@@ -104,13 +105,13 @@ def _may_be_together(first: Tensor, settings: Settings) -> bool:
 
 
 def _by_names(
-    params: list[Tensor], grads: list[Any], slots: list[Slots], settings: Settings
+    params: Column, grads: Column, slots: list[Slots], settings: Settings
 ) -> Iterator[tuple[Sequence[str], list[Any]]]:
     """The rows, together those whose states have the same names; and the names that are used.
 
     What has no gradient is alone.
     """
-    columns = [params, grads, slots]
+    columns: list[Any] = [params, grads, slots]
     rows: dict[Any, list[Any]] = defaultdict(list)
     if not _alike(grads, slots):
         for row in zip(*columns, strict=True):

@@ -13,7 +13,7 @@ from lion_ports.reference import lion_update
 torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
 pytest.importorskip("numba", reason="needs numba, which is not installed")
 
-from lion_ports.torch import Lion, cpu, cpu_small  # noqa: E402
+from lion_ports.torch import Lion, column, cpu, cpu_small  # noqa: E402
 
 F32, F64, BF16, F16 = torch.float32, torch.float64, torch.bfloat16, torch.float16
 SETTINGS = {"lr": 0.01, "weight_decay": 0.1}
@@ -105,6 +105,12 @@ class Group:
             for found, due in ((array(p), x_due), (array(m), m_due)):
                 assert found.dtype == due.dtype
                 assert found.tobytes() == due.tobytes()
+
+
+@pytest.fixture(autouse=True, params=[1, 1 << 30], ids=["by DLPack", "by Python"])
+def facts(request, monkeypatch):
+    """How facts of tensors are found out, however few they are."""
+    monkeypatch.setattr(column, "_MANY", request.param)
 
 
 @pytest.fixture

@@ -1,0 +1,105 @@
+"""Many tensors, and what is to be known of each of them.
+
+One call of C finds a fact out for a whole column: for a small parameter a few lines of Python would
+take longer than its arithmetic.
+"""
+
+from collections.abc import Iterable
+from functools import cached_property
+from itertools import accumulate
+from operator import attrgetter, eq
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lion_ports.torch.arithmetic import PLAIN
+from lion_ports.torch.cpu_table import has_kernel
+
+if TYPE_CHECKING:
+    from lion_ports.torch.dlpack import Description
+
+_DTYPE, _DEVICE, _LAYOUT = map(attrgetter, ("dtype", "device", "layout"))
+FACTS = (type, _DTYPE, _DEVICE, Tensor.is_contiguous, Tensor.is_neg)
+"""All that a kernel looks at in a contiguous tensor but its shape."""
+
+# From so many tensors on all are described at once, where Numba is installed.
+_MANY = 32
+
+
+class Column(list[Any]):
+    """Tensors, which stay as they are while the column is used; or None in place of some.
+
+    Args:
+        tensors: any number of them.
+    """
+
+    @classmethod
+    def of(cls, tensors: Iterable[Tensor]) -> "Column":
+        """The tensors themselves, if they are a column."""
+        return tensors if isinstance(tensors, cls) else cls(tensors)
+
+    @cached_property
+    def plain(self) -> bool:
+        """Whether all are tensors of torch's own classes; others may have no memory."""
+        return set(map(type, self)) <= PLAIN
+
+    @property
+    def strided(self) -> bool:
+        """Whether all have strides: none is sparse."""
+        return self._description is not None or set(map(_LAYOUT, self)) <= {torch.strided}
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether none is of zeros that have no memory."""
+        if self._description is not None and self._description.addresses.all():
+            return True
+        return not any(map(Tensor._is_zerotensor, (t for t in self if t is not None)))
+
+    @property
+    def alike(self) -> bool:
+        """Whether one kernel takes them all, if it takes the first."""
+        if not self.plain or any(map(Tensor.is_neg, self)):
+            return False
+        if self._description is not None:
+            return self._description.alike
+        one_kind = len(set(map(_DTYPE, self))) == 1 and len(set(map(_DEVICE, self))) == 1
+        return one_kind and all(map(Tensor.is_contiguous, self))
+
+    def same_shapes(self, other: "Column") -> bool:
+        """Whether each has the shape of the one beside it."""
+        if self._description is not None and other._description is not None:
+            return self._description.same_shapes(other._description)
+        # One pair after another: of ten thousand shapes that are kept, Python collects its garbage.
+        return all(map(eq, map(Tensor.size, self), map(Tensor.size, other)))
+
+    @property
+    def sizes(self) -> NDArray[np.int64]:
+        """How many elements each has."""
+        return np.diff(self.starts)
+
+    @property
+    def starts(self) -> NDArray[np.int64]:
+        """The number of elements before each, and in all of them."""
+        if self._description is not None:
+            return self._description.starts
+        sizes = accumulate(map(Tensor.numel, self), initial=0)
+        return np.fromiter(sizes, np.int64, len(self) + 1)
+
+    @property
+    def addresses(self) -> NDArray[np.int64]:
+        """Where each begins."""
+        if self._description is not None:
+            return self._description.addresses
+        return np.fromiter(map(Tensor.data_ptr, self), np.int64, len(self))
+
+    @cached_property
+    def _description(self) -> "Description | None":
+        """What there is by DLPack, if it is asked."""
+        if len(self) < _MANY or not self.plain or not has_kernel():
+            return None
+        from lion_ports.torch.dlpack import described
+
+        return described(self)
