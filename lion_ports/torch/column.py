@@ -41,7 +41,7 @@ class Column(list[Any]):
         """The tensors themselves, if they are a column."""
         return tensors if isinstance(tensors, cls) else cls(tensors)
 
-    @cached_property
+    @property
     def plain(self) -> bool:
         """Whether all are tensors of torch's own classes; others may have no memory."""
         return set(map(type, self)) <= PLAIN
@@ -61,12 +61,12 @@ class Column(list[Any]):
     @property
     def alike(self) -> bool:
         """Whether one kernel takes them all, if it takes the first."""
-        if not self.plain or any(map(Tensor.is_neg, self)):
-            return False
         if self._description is not None:
-            return self._description.alike
-        one_kind = len(set(map(_DTYPE, self))) == 1 and len(set(map(_DEVICE, self))) == 1
-        return one_kind and all(map(Tensor.is_contiguous, self))
+            one_kind = self._description.alike
+        else:
+            one_kind = self.plain and all(len(set(map(of, self))) == 1 for of in (_DTYPE, _DEVICE))
+            one_kind = one_kind and all(map(Tensor.is_contiguous, self))
+        return one_kind and not any(map(Tensor.is_neg, self))
 
     def same_shapes(self, other: "Column") -> bool:
         """Whether each has the shape of the one beside it."""
@@ -95,10 +95,14 @@ class Column(list[Any]):
             return self._description.addresses
         return np.fromiter(map(Tensor.data_ptr, self), np.int64, len(self))
 
-    @cached_property
+    @property
     def _description(self) -> "Description | None":
-        """What there is by DLPack, if it is asked."""
-        if len(self) < _MANY or not self.plain or not has_kernel():
+        """What DLPack says of them, if it is asked."""
+        return None if len(self) < _MANY else self._description_of_many
+
+    @cached_property
+    def _description_of_many(self) -> "Description | None":
+        if not self.plain or not has_kernel():
             return None
         from lion_ports.torch.dlpack import described
 
