@@ -113,7 +113,8 @@ def names(options):
 # Where the transform does anything that the fused step does not do as well.
 TRANSFORMED = ("none", "decay", "skip", "cautious", "accumulate", "ema", "ema-accumulate", "all")
 RUNS = [
-    *((option, "float32", fused, jit) for option in OPTIONS | FUSED_ONLY for jit in (0, 1)),
+    *((option, "float32", fused, 1) for option in OPTIONS | FUSED_ONLY),
+    *((option, "float32", fused, 0) for option in (*TRANSFORMED, "l2", "loss-scale-dynamic")),
     *((option, "float32", transform, 1) for option in TRANSFORMED),
     *(("all", dtype, fused, 1) for dtype in DTYPES if dtype != "float32"),
     *((option, "bfloat16", fused, 1) for option in ("ema", "ema-overwrite", "accumulate", "l2")),

@@ -29,13 +29,22 @@ OPTIONS = {
     "int8, an average that overwrites": INT8 | AVERAGES | {"ema_overwrite_every": 2},
 }
 # Of parameters, gradients and momenta; each is compiled anew with each of the options.
-MIXTURES = [
-    (F32, F32, None),
-    (BF16, F32, "float32"),
-    pytest.param((BF16, BF16, None), marks=pytest.mark.slow),
-    pytest.param((F64, F32, "bfloat16"), marks=pytest.mark.slow),
-]
+MIXTURES = [(F32, F32, None), (BF16, F32, "float32"), (BF16, BF16, None), (F64, F32, "bfloat16")]
 SIZES = [(0,), (1,), (7,), (3, 43), (), (5000,), (40_001,)]
+
+
+def mixed(names):
+    """Each option with every mixture, all but the first or the second of them slow."""
+    return [
+        pytest.param(
+            name,
+            dtypes,
+            id=f"{name}-{dtypes}",
+            marks=[] if j == i % 2 else [pytest.mark.slow],
+        )
+        for i, name in enumerate(names)
+        for j, dtypes in enumerate(MIXTURES)
+    ]
 
 
 def exact(size, dtype, generator):
@@ -107,9 +116,9 @@ def alike(value):
     return [alike(one) for one in value] if isinstance(value, list | tuple) else value
 
 
-@pytest.mark.parametrize("dtypes", MIXTURES, ids=str)
-@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-def test_an_option_has_the_bits_of_the_plain_operations(options, dtypes, plain, made, bits):
+@pytest.mark.parametrize(("name", "dtypes"), mixed(OPTIONS))
+def test_an_option_has_the_bits_of_the_plain_operations(name, dtypes, plain, made, bits):
+    options = OPTIONS[name]
     gradients = [exact] if "norm" in str(options) else [exact, special]
     for gradient in gradients:
         made.clear()
@@ -119,8 +128,9 @@ def test_an_option_has_the_bits_of_the_plain_operations(options, dtypes, plain, 
         assert made == [len(SIZES) - 1] * 3
 
 
-@pytest.mark.parametrize("dtypes", MIXTURES, ids=str)
-@pytest.mark.parametrize("name", ["value", "norm", "norm of all", "average", "int8 of a norm"])
+@pytest.mark.parametrize(
+    ("name", "dtypes"), mixed(["value", "norm", "norm of all", "average", "int8 of a norm"])
+)
 @pytest.mark.parametrize("scale", [{}, {"loss_scale": 4.0}], ids=str)
 def test_a_mean_has_the_bits_of_the_plain_operations(name, scale, dtypes, plain, made, bits):
     options = OPTIONS[name] | scale | {"gradient_accumulation_steps": 2}
