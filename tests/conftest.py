@@ -1,5 +1,6 @@
 """What the tests of several folders share: the command line as a user's shell starts it."""
 
+import contextlib
 import os
 import shlex
 import subprocess
@@ -41,18 +42,27 @@ def conformance_command():
 
 @pytest.fixture(scope="session")
 def conformance(conformance_command):
-    """``lion-conformance`` with these words, run to its end in a process of its own.
+    """``lion-conformance`` with these words, in a folder, run to its end.
 
-    100 columns wide, unless the test has an environment of its own: readline, which pytest imports,
-    says 80 to whatever is started from it, and so to the processes of pytest-xdist.
+    In this process and 100 columns wide; in a process of its own with an environment of its own.
     """
 
-    def run(*words, env=None, **options):
-        command = [*conformance_command, *map(str, words)]
-        env = {**os.environ, "COLUMNS": "100"} if env is None else env
-        return subprocess.run(
-            command, capture_output=True, text=True, encoding="utf-8", env=env, **options
-        )
+    def run(*words, cwd=".", env=None):
+        words = [*map(str, words)]
+        if env is not None:
+            return subprocess.run(
+                [*conformance_command, *words],
+                capture_output=True, text=True, encoding="utf-8", env=env, cwd=cwd,
+            )  # fmt: skip
+        from click.testing import CliRunner
+
+        from lion_ports.cli.conformance import main
+
+        with contextlib.chdir(cwd):
+            done = CliRunner(env={"COLUMNS": "100"}).invoke(main, words)
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return subprocess.CompletedProcess(words, done.exit_code, done.stdout, done.stderr)
 
     return run
 
