@@ -40,6 +40,8 @@ class Never(Mine):
         os.abort()
 """
 
+TWO = ("-p", "xdist", "-n", "2")
+
 
 @pytest.fixture
 def project(mine, plugin_path, monkeypatch):
@@ -50,9 +52,13 @@ def project(mine, plugin_path, monkeypatch):
     return tmp_path
 
 
-def run(project, *arguments, **variables):
+def run(project, *arguments, every_plugin=False):
+    """pytest with our plugin, and with others that are installed, which import much, if asked."""
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
-    env = {**os.environ, **variables}
+    env = dict(os.environ)
+    if not every_plugin:
+        command += ["-p", "lion_conformance"]
+        env["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     return subprocess.run(command, cwd=project, capture_output=True, text=True, env=env)
 
 
@@ -63,7 +69,8 @@ def ending(done):
 
 def test_a_test_for_each_case_beside_the_projects_own(project):
     cases = ("--lion-case", "basic-*", "--lion-case", "decay-mask")
-    done = run(project, "--lion-impl", "python:mine:Mine", *cases, "-v", "-rs")
+    options = ("--lion-impl", "python:mine:Mine", *cases, "-v", "-rs")
+    done = run(project, *options, every_plugin=True)
     assert done.returncode == 0, done.stdout
     assert ending(done) == "6 passed, 1 skipped"
     assert "test_own.py::test_own_first PASSED" in done.stdout
@@ -128,7 +135,7 @@ def test_expectations_are_skips_and_expected_failures(project):
 
 def test_with_xdist_k_and_junitxml(project):
     report = project / "out.xml"
-    options = ("-n", "2", "-k", "basic and not tensors", "--junitxml", str(report))
+    options = (*TWO, "-k", "basic and not tensors", "--junitxml", str(report))
     done = run(project, "--lion-impl", "python:mine:Mine", *options)
     assert done.returncode == 0, done.stdout
     assert ending(done) == "4 passed"
@@ -146,7 +153,6 @@ WRONG = [
     ("python:dying:make", "python:dying:make does not get ready: the process was killed by"),
     ("python:torn:make", "python:torn:make does not get ready: the process exited with 1: Syn"),
 ]
-TWO = ("-n", "2")
 
 
 @pytest.mark.parametrize(
@@ -216,7 +222,6 @@ def test_without_the_option_nothing_happens_and_nothing_is_imported(project):
         "    assert ours == {'lion_ports.conformance.pytest_plugin'}\n"
         "    assert not {'numpy', 'torch', 'jax', 'mlx', 'click'} & sys.modules.keys()\n"
     )
-    # Without the other plugins that are installed here, some of which import NumPy themselves.
-    done = run(project, "-p", "lion_conformance", PYTEST_DISABLE_PLUGIN_AUTOLOAD="1")
+    done = run(project)  # other plugins that are installed here import NumPy themselves
     assert done.returncode == 0, done.stdout
     assert ending(done) == "1 passed"

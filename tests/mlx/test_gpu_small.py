@@ -45,6 +45,20 @@ mixture_ids = pytest.mark.parametrize("dtypes", MIXTURES, ids=lambda ds: "-".joi
 languages = pytest.mark.parametrize("language", LANGUAGES)
 
 
+def in_turn(values, first=0):
+    """Each value with each language, by default with one of them, for each is compiled."""
+    return [
+        pytest.param(
+            value,
+            language,
+            id=f"{'-'.join(map(str, value))}-{language}",
+            marks=[pytest.mark.slow] if (i + j + first) % 2 else [],
+        )
+        for i, value in enumerate(values)
+        for j, language in enumerate(LANGUAGES)
+    ]
+
+
 def any_bits(rng, dtype, size):
     """Ordinary numbers, and a quarter of any bits at all: NaN, infinities, subnormal numbers."""
     dtype = np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
@@ -106,8 +120,7 @@ def assert_bits(x, g, kept):
 
 
 @needs_gpp
-@languages
-@mixture_ids
+@pytest.mark.parametrize(("dtypes", "language"), in_turn(MIXTURES))
 def test_floats_of_any_bits(dtypes, language, tmp_path, monkeypatch):
     on_the_cpu(monkeypatch, tmp_path, language)
     assert_bits(*parts(dtypes, 2029))
@@ -144,8 +157,7 @@ def test_scalars(tmp_path, monkeypatch):
 
 
 @needs_gpp
-@languages
-@mixture_ids
+@pytest.mark.parametrize(("dtypes", "language"), in_turn(MIXTURES, first=1))
 def test_what_does_not_move_keeps_every_bit(dtypes, language, tmp_path, monkeypatch):
     on_the_cpu(monkeypatch, tmp_path, language)
     x, g, kept = parts(dtypes, 1021)
@@ -156,9 +168,9 @@ def test_what_does_not_move_keeps_every_bit(dtypes, language, tmp_path, monkeypa
 
 
 @needs_gpp
-@languages
-@pytest.mark.parametrize(("dtype", "options"), TAKEN, ids=str)
-def test_runs_equal_the_reference(dtype, options, language, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("run", "language"), in_turn(TAKEN))
+def test_runs_equal_the_reference(run, language, tmp_path, monkeypatch):
+    dtype, options = run
     sources = on_the_cpu(monkeypatch, tmp_path, language)
     monkeypatch.setattr(gpu, "USED", True)
     monkeypatch.setattr(mx, "default_device", lambda: mx.Device(mx.gpu))

@@ -121,7 +121,11 @@ def test_only_knows_the_names_of_peers_and_leaves_none_of_them_out(bench, folder
 
 @pytest.mark.parametrize(
     ("backend", "ours"),
-    [("torch", "lion-ports"), ("jax", "lion-ports fused_lion"), ("mlx", "lion-ports")],
+    [
+        ("torch", "lion-ports"),
+        pytest.param("jax", "lion-ports fused_lion", marks=pytest.mark.slow),
+        ("mlx", "lion-ports"),
+    ],
 )
 def test_ours_once_more_with_other_settings(backend, ours, bench, folder):
     pytest.importorskip(backend, reason=f"needs the extra '{backend}'")
