@@ -1,8 +1,10 @@
 """Parameters that are divided among devices: nothing is sent that need not be."""
 
+import textwrap
+
 import pytest
 
-PROGRAM = """
+HEAD = """
 import re
 import jax, numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec as P
@@ -15,8 +17,10 @@ draw = lambda: {n: rng.standard_normal(s).astype(np.float32) for n, s in SHAPES.
 SHAPES = {"rows": (8, 16), "columns": (16, 8), "whole": (5,)}
 SPECS = {"rows": P("d"), "columns": P(None, "d"), "whole": P()}
 place = lambda tree: {n: jax.device_put(a, NamedSharding(mesh, SPECS[n])) for n, a in tree.items()}
+"""
 
-optimizer = fused_lion(1e-2, weight_decay=0.1, **OPTIONS)
+PROGRAM = """
+optimizer = fused_lion(1e-2, weight_decay=0.1, **options)
 step = jax.jit(optimizer.step, donate_argnums=(0, 2))
 alone = draw()
 grads = [draw() for _ in range(4)]
@@ -24,7 +28,7 @@ params = place(alone)
 state, due = optimizer.init(params), optimizer.init(alone)
 text = step.lower(params, place(grads[0]), state).compile().as_text()
 sent = set(re.findall(r"\\b(all-[a-z-]+|collective-[a-z-]+|reduce-scatter)\\(", text))
-assert sent == EXPECTED, sent
+assert sent == EXPECTED, (options, sent)
 
 for g in grads:
     params, state = step(params, place(g), state)
@@ -32,41 +36,38 @@ for g in grads:
 for name, x in params.items():
     for tree in (params, state.mu, state.average, state.grad_sum):
         if tree is not None:
-            assert tree[name].sharding.is_equivalent_to(x.sharding, x.ndim), name
-    assert np.array_equal(x, alone[name]), name
-    assert np.array_equal(state.mu[name], due.mu[name]), name
+            assert tree[name].sharding.is_equivalent_to(x.sharding, x.ndim), (options, name)
+    assert np.array_equal(x, alone[name]), (options, name)
+    assert np.array_equal(state.mu[name], due.mu[name]), (options, name)
 """
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {
-            "gradient_accumulation_steps": 2,
-            "ema_decay": 0.5,
-            "loss_scale": 4.0,
-            "cautious_decay": True,
-            "clipvalue": 0.5,
-            "nonlinearity": "clip",
-        },
-    ],
-    ids=["none", "many"],
-)
-def test_a_step_communicates_nothing(options, python):
-    python(f"OPTIONS, EXPECTED = {options}, set()\n" + PROGRAM, devices=4)
+def run(python, options, expected, program=PROGRAM):
+    """With each of the options, one after the other in one process."""
+    loop = f"for options in {options}:\n{textwrap.indent(program, '    ')}"
+    python(f"EXPECTED = {expected}\n{HEAD}{loop}", devices=4)
 
 
-@pytest.mark.parametrize("options", [{"cautious": True}, {"nonfinite": "skip"}], ids=str)
-def test_counts_and_checks_are_reductions_and_nothing_else(options, python):
-    python(f"OPTIONS, EXPECTED = {options}, {{'all-reduce'}}\n" + PROGRAM, devices=4)
+def test_a_step_communicates_nothing(python):
+    many = {
+        "gradient_accumulation_steps": 2,
+        "ema_decay": 0.5,
+        "loss_scale": 4.0,
+        "cautious_decay": True,
+        "clipvalue": 0.5,
+        "nonlinearity": "clip",
+    }
+    run(python, [{}, many], set())
 
 
-@pytest.mark.parametrize("options", [{"clipnorm": 0.5}, {"nonlinearity": "l2"}], ids=str)
-def test_norms_are_reductions_and_nothing_else(options, python):
+def test_counts_and_checks_are_reductions_and_nothing_else(python):
+    run(python, [{"cautious": True}, {"nonfinite": "skip"}], {"all-reduce"})
+
+
+def test_norms_are_reductions_and_nothing_else(python):
     """Their sums are formed in another order than on one device, so that bits may differ."""
     faithful = PROGRAM.replace("np.array_equal(", "np.allclose(")
-    python(f"OPTIONS, EXPECTED = {options}, {{'all-reduce'}}\n" + faithful, devices=4)
+    run(python, [{"clipnorm": 0.5}, {"nonlinearity": "l2"}], {"all-reduce"}, faithful)
 
 
 SMALL = """

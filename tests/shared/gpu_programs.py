@@ -18,6 +18,21 @@ targets = pytest.mark.parametrize("target", NVIDIA + AMD, ids=lambda t: f"{t.bac
 one_of_each = pytest.mark.parametrize("target", [NVIDIA[1], AMD[1]], ids=["sm_90", "gfx942"])
 
 
+def of_mixtures(mixtures, usual=3):
+    """Every mixture of dtypes on every target; by default one of the usual ones on each."""
+    runs = [
+        pytest.param(
+            target,
+            dtypes,
+            id=f"{'-'.join(map(str, dtypes))}-{target.backend}-{target.arch}".replace("torch.", ""),
+            marks=[] if i == j % usual else [pytest.mark.slow],
+        )
+        for i, dtypes in enumerate(mixtures)
+        for j, target in enumerate(NVIDIA + AMD)
+    ]
+    return pytest.mark.parametrize(("target", "dtypes"), runs)
+
+
 class Absent:
     """The driver of a GPU that is not there: it knows what to compile for."""
 

@@ -20,6 +20,7 @@ from gpu_programs import (  # noqa: E402
     instructions,
     listing,
     moved,
+    of_mixtures,
     one_of_each,
     programs,
     spilt,
@@ -33,11 +34,6 @@ BF16, F16, F32, F64 = torch.bfloat16, torch.float16, torch.float32, torch.float6
 # Of parameters, gradients and momenta.
 MIXTURES = [(BF16,) * 3, (F16,) * 3, (F32,) * 3, (F64,) * 3, (BF16, BF16, F32), (F32, F32, BF16)]
 SCALARS = Scalars(lr=1e-4, b1=0.9, b2=0.99, wd=0.1)
-mixtures = pytest.mark.parametrize(
-    "dtypes",
-    [*MIXTURES[:3], *(pytest.param(dtypes, marks=pytest.mark.slow) for dtypes in MIXTURES[3:])],
-    ids=lambda ds: "-".join(str(d).removeprefix("torch.") for d in ds),
-)
 
 
 @pytest.fixture
@@ -63,8 +59,7 @@ def moves_wide(program, loaded, stored):
     return [moved(program, what, 16) for what in ("load", "store")] == expected
 
 
-@targets
-@mixtures
+@of_mixtures(MIXTURES)
 def test_program(compiled, target, dtypes, tmp_path):
     (program,) = compiled(target, dtypes)
     x, _, m = dtypes

@@ -18,6 +18,7 @@ from gpu_programs import (  # noqa: E402
     inexact,
     instructions,
     moved,
+    of_mixtures,
     one_of_each,
     programs,
     spilt,
@@ -42,12 +43,6 @@ MIXTURES = [
     (BF16, BF16, F32, I16),
 ]
 SCALARS = Scalars(lr=1e-4, b1=0.9, b2=0.99, wd=0.1)
-
-mixtures = pytest.mark.parametrize(
-    "dtypes",
-    [*MIXTURES[:3], *(pytest.param(dtypes, marks=pytest.mark.slow) for dtypes in MIXTURES[3:])],
-    ids=lambda ds: "-".join(str(d).removeprefix("torch.") for d in ds),
-)
 
 
 @pytest.fixture
@@ -89,8 +84,7 @@ def moves_wide(program, loaded, stored):
     return found == expected
 
 
-@targets
-@mixtures
+@of_mixtures(MIXTURES)
 def test_program(compiled, target, dtypes, tmp_path):
     (program,) = compiled(target, dtypes)
     x, _, m, correction = dtypes
