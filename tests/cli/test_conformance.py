@@ -151,9 +151,9 @@ def test_a_hanging_implementation_is_stopped(folder, monkeypatch):
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(folder)
     cases = select(("basic-first-step", "basic-two-betas"))
-    report = runner.run("python:mine:Hanging", cases, "faithful", case_seconds=3)
+    report = runner.run("python:mine:Hanging", cases, "faithful", case_seconds=1)
     assert [case.outcome for case in report.cases] == ["ERROR", "ERROR"]
-    assert "no result within 3 s" in report.cases[0].detail
+    assert "no result within 1 s" in report.cases[0].detail
 
 
 def test_running_no_judged_case_does_not_conform(conformance, folder):

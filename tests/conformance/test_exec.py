@@ -262,8 +262,8 @@ def test_the_timeout_is_kept_in_the_handshake(conformance, tmp_path):
 
 
 def test_a_program_that_is_silent_from_the_beginning_is_refused(monkeypatch):
-    monkeypatch.setattr(processes, "START_SECONDS", 3.0)
-    words = "does not get ready: no result within 3 s; the process was stopped"
+    monkeypatch.setattr(processes, "START_SECONDS", 1.0)
+    words = "does not get ready: no result within 1 s; the process was stopped"
     with pytest.raises(TargetError, match=words):
         runner.run("exec:sleep 60", select(("basic-*",)), "faithful")
 

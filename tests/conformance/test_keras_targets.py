@@ -1,9 +1,6 @@
 """keras:MODULE:CLASS targets, on the torch and the JAX backend of Keras."""
 
 import json
-import os
-import subprocess
-import sys
 import textwrap
 from importlib.util import find_spec
 
@@ -12,23 +9,23 @@ import pytest
 # Not importorskip: to import Keras without a backend fails where it is installed, too.
 pytestmark = pytest.mark.skipif(find_spec("keras") is None, reason="needs the extra 'peers'")
 
-COMMAND = [sys.executable, "-P", "-c", "from lion_ports.cli import conformance; conformance()"]
 
+@pytest.fixture
+def run(conformance, tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))  # not the user's settings
 
-def run(folder, target, *arguments, backend=None):
-    environment = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"}
-    environment["KERAS_HOME"] = str(folder)  # not the user's settings
-    if backend is not None:
-        environment["KERAS_BACKEND"] = backend
-    done = subprocess.run(
-        [*COMMAND, "run", "--impl", target, "--json", "out.json", *arguments],
-        cwd=folder, env=environment, capture_output=True, text=True,
-    )  # fmt: skip
-    assert "Traceback" not in done.stdout + done.stderr
-    if done.returncode == 2:
-        return done, None, {}
-    (report,) = json.loads((folder / "out.json").read_text())["implementations"]
-    return done, report, {case["id"]: case for case in report["cases"]}
+    def run(target, *arguments, backend=None):
+        monkeypatch.delenv("KERAS_BACKEND", raising=False)
+        if backend is not None:
+            monkeypatch.setenv("KERAS_BACKEND", backend)
+        done = conformance("run", "--impl", target, "--json", "out.json", *arguments, cwd=tmp_path)
+        assert "Traceback" not in done.stdout + done.stderr
+        if done.returncode == 2:
+            return done, None, {}
+        (report,) = json.loads((tmp_path / "out.json").read_text())["implementations"]
+        return done, report, {case["id"]: case for case in report["cases"]}
+
+    return run
 
 
 def cases(*patterns):
@@ -53,10 +50,10 @@ ABSENT = {
 
 
 @pytest.mark.parametrize("backend", ["torch", pytest.param("jax", marks=pytest.mark.slow)])
-def test_the_lion_of_keras_with_its_options_and_what_it_lacks(tmp_path, backend):
+def test_the_lion_of_keras_with_its_options_and_what_it_lacks(run, backend):
     pytest.importorskip(backend, reason=f"needs the extra {backend!r}")
     chosen = cases(*SAME, *DIFFERENT, *ABSENT)
-    done, report, found = run(tmp_path, "keras:keras.optimizers:Lion", *chosen, backend=backend)
+    done, report, found = run("keras:keras.optimizers:Lion", *chosen, backend=backend)
     assert done.returncode == 1
     assert report["version"].endswith(f" on {backend}")
     assert report["version"][0].isdigit()
@@ -94,23 +91,23 @@ MINE = textwrap.dedent("""
 """)
 
 
-def test_a_class_of_ones_own_with_other_names_on_torch_by_default(tmp_path):
+def test_a_class_of_ones_own_with_other_names_on_torch_by_default(run, tmp_path):
     pytest.importorskip("torch", reason="needs the extra 'torch'")
     (tmp_path / "mine.py").write_text(MINE)
     target = ("keras:mine:Lion", "--rename", "lr=rate", *cases("basic-*", "option-maximize"))
-    done, report, found = run(tmp_path, *target)
+    done, report, found = run(*target)
     assert done.returncode == 0, done.stdout + done.stderr
     assert report["version"] == "local on torch"
     assert found["option-maximize"]["outcome"] == "UNSUPPORTED"
-    done, _, found = run(tmp_path, *target, "--kwarg", "sign=-1.0")
+    done, _, found = run(*target, "--kwarg", "sign=-1.0")
     assert done.returncode == 1
     assert "behaves as `step-added`" in done.stdout
 
 
-def test_an_exception_is_a_result(tmp_path):
+def test_an_exception_is_a_result(run, tmp_path):
     pytest.importorskip("torch", reason="needs the extra 'torch'")
     (tmp_path / "mine.py").write_text(MINE)
-    done, _, found = run(tmp_path, "keras:mine:not_a_class", *cases("basic-first-step"))
+    done, _, found = run("keras:mine:not_a_class", *cases("basic-first-step"))
     assert done.returncode == 1
     assert found["basic-first-step"]["outcome"] == "ERROR"
 
@@ -124,9 +121,9 @@ def test_an_exception_is_a_result(tmp_path):
         ("Lion", "torch", (), "nor KIND:MODULE:NAME"),
     ],
 )
-def test_what_is_not_there_is_refused_in_one_sentence(tmp_path, target, backend, more, words):
+def test_what_is_not_there_is_refused_in_one_sentence(run, target, backend, more, words):
     pytest.importorskip("torch", reason="needs the extra 'torch'")
-    done, _, _ = run(tmp_path, f"keras:{target}", *more, backend=backend)
+    done, _, _ = run(f"keras:{target}", *more, backend=backend)
     assert done.returncode == 2
     assert words in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -1,6 +1,7 @@
 """What a ``lion-bench`` in a folder of a test wrote."""
 
 import json
+import re
 from importlib.resources import files
 
 import jsonschema
@@ -16,6 +17,11 @@ def document(folder, name="all.json"):
     found = json.loads((folder / name).read_text())
     jsonschema.validate(found, SCHEMA, format_checker=jsonschema.FormatChecker())
     return found
+
+
+def words(folder, name="all.svg"):
+    """The lines of text of a picture; matplotlib writes each before its letters' outlines."""
+    return re.findall("<!-- (.*?) -->", (folder / name).read_text())
 
 
 def contenders(result, case=0):

@@ -4,7 +4,7 @@ import os
 import sys
 
 import pytest
-from bench_results import QUICK, document
+from bench_results import QUICK, document, words
 
 from lion_ports.cli.bench import machine
 
@@ -80,12 +80,14 @@ def test_steps_without_numba_are_noted(matter, only, noted, bench, folder, monke
     monkeypatch.setenv("PYTHONPATH", str(folder))
     code, out, _ = bench(
         "step", "--backend", "torch", "--shapes", "2x10", "--only", only, *QUICK,
-        "--json", "all.json", "--markdown", "new.md",
+        "--json", "all.json", "--markdown", "new.md", "--plot", "all.svg",
     )  # fmt: skip
     assert code == 0
     assert [f"n{NUMBA_NOTE}"] * noted == document(folder)["backends"][0]["notes"]
     assert (f"n{NUMBA_NOTE}" in " ".join(out.split())) is noted
     assert (f"\n\nN{NUMBA_NOTE}.\n" in (folder / "new.md").read_text()) is noted
+    drawn = " ".join(words(folder))
+    assert ("torch: numba is missing or broken, so that lion-ports" in drawn) is noted
 
 
 @pytest.mark.parametrize(

@@ -4,16 +4,11 @@ import os
 import re
 
 import pytest
-from bench_results import QUICK
+from bench_results import QUICK, words
 
 STEP = ("step", "--backend", "mlx", "--shapes", "2x128", *QUICK)
 PAIR = ("--only", "lion-ports", "--only", "mlx Lion")
 LONG = "momentum_dtype=int8,betas=(0.9, 0.95),global_clipnorm=1.0,nonfinite=skip"
-
-
-def words(folder):
-    """The lines of text; matplotlib writes each before its letters' outlines."""
-    return re.findall("<!-- (.*?) -->", (folder / "all.svg").read_text())
 
 
 @pytest.mark.parametrize(
@@ -58,18 +53,6 @@ def test_the_picture_has_conditions_and_notes(bench, folder, monkeypatch):
     assert "1 interleaved round, 1 thread, bfloat16; mlx Lion = 1x" in said
     assert "the figures are not to be trusted; run it again on a machine at rest" in " ".join(said)
     assert "mlx: mine:Raises failed: ArithmeticError: mine cannot do this" in said
-
-
-def test_the_picture_has_what_makes_ours_slow(bench, folder, monkeypatch):
-    pytest.importorskip("torch", reason="needs torch, which is not installed")
-    (folder / "sitecustomize.py").write_text("import sys; sys.modules['numba'] = None")
-    monkeypatch.setenv("PYTHONPATH", str(folder))
-    code, _, _ = bench(
-        "step", "--backend", "torch", "--shapes", "2x10", "--only", "lion-ports", *QUICK,
-        "--plot", "all.svg",
-    )  # fmt: skip
-    assert code == 0
-    assert "torch: numba is missing or broken, so that lion-ports" in " ".join(words(folder))
 
 
 def test_options_are_to_the_same_without(bench, folder, takes):
