@@ -13,6 +13,7 @@ from mlx_kernels import (
     CONTRACTING,
     LANGUAGES,
     assert_no_pointer_is_made,
+    in_turn,
     needs_fma,
     needs_gpp,
     needs_metal,
@@ -71,8 +72,7 @@ def move(x, g, m, scalars):
 
 
 @needs_gpp
-@pytest.mark.parametrize("language", LANGUAGES)
-@pytest.mark.parametrize("dtypes", MIXTURES, ids="-".join)
+@pytest.mark.parametrize(("dtypes", "language"), in_turn(MIXTURES))
 def test_the_source_is_bitwise_the_reference_on_a_cpu(dtypes, language, tmp_path, monkeypatch):
     on_the_cpu(monkeypatch, tmp_path, language)
     for scalars in SCALARS.values():
@@ -81,10 +81,11 @@ def test_the_source_is_bitwise_the_reference_on_a_cpu(dtypes, language, tmp_path
 
 @needs_gpp
 @pytest.mark.parametrize("language", LANGUAGES)
-@pytest.mark.parametrize("size", [1, 7, 8, 257])
-def test_small_parameters_and_tails(size, language, tmp_path, monkeypatch):
+@pytest.mark.parametrize("sizes", [(1, 7), (8, 257)], ids=str)
+def test_small_parameters_and_tails(sizes, language, tmp_path, monkeypatch):
     on_the_cpu(monkeypatch, tmp_path, language)
-    assert differences(move, ("bfloat16",) * 3, size, SCALARS["decay"]) == 0
+    for size in sizes:
+        assert differences(move, ("bfloat16",) * 3, size, SCALARS["decay"]) == 0
 
 
 @needs_gpp

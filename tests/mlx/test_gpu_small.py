@@ -8,6 +8,7 @@ from mlx_kernels import (
     CONTRACTING,
     LANGUAGES,
     assert_no_pointer_is_made,
+    in_turn,
     needs_fma,
     needs_gpp,
     needs_metal,
@@ -43,20 +44,6 @@ TAKEN = [run for run in RUNS if "cautious" not in run[1]]
 
 mixture_ids = pytest.mark.parametrize("dtypes", MIXTURES, ids=lambda ds: "-".join(map(str, ds)))
 languages = pytest.mark.parametrize("language", LANGUAGES)
-
-
-def in_turn(values, first=0):
-    """Each value with each language, by default with one of them, for each is compiled."""
-    return [
-        pytest.param(
-            value,
-            language,
-            id=f"{'-'.join(map(str, value))}-{language}",
-            marks=[pytest.mark.slow] if (i + j + first) % 2 else [],
-        )
-        for i, value in enumerate(values)
-        for j, language in enumerate(LANGUAGES)
-    ]
 
 
 def any_bits(rng, dtype, size):

@@ -34,6 +34,20 @@ needs_fma = pytest.mark.skipif(
 )
 
 
+def in_turn(values, first=0):
+    """Each value with each language, by default with one of them, for each is compiled."""
+    return [
+        pytest.param(
+            value,
+            language,
+            id="-".join(map(str, (*value, language))),
+            marks=[pytest.mark.slow] if (i + j + first) % 2 else [],
+        )
+        for i, value in enumerate(values)
+        for j, language in enumerate(LANGUAGES)
+    ]
+
+
 _written = gpu.written
 
 
