@@ -34,8 +34,8 @@ SAMPLE = (
 )
 
 
-# A minute less of compilation where each case is compiled by a C++ compiler.
-COMPILED_SAMPLE = (
+# Where each case is compiled by a C++ compiler, or each of its operations by XLA.
+SHORT_SAMPLE = (
     "basic-decay",
     "dtype-*float*-heavy-tailed",
     "nonfinite-nan",
@@ -71,7 +71,7 @@ JAX_SAMPLE = (
     "structure-strides",
     "subnormal-*",
 )
-SAMPLES = {"jax": JAX_SAMPLE, "torch+compile": COMPILED_SAMPLE}
+SAMPLES = {"jax": JAX_SAMPLE, "jax+eager": SHORT_SAMPLE, "torch+compile": SHORT_SAMPLE}
 
 
 def ids(*patterns):
