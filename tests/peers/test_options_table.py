@@ -92,6 +92,7 @@ def test_what_was_run_is_so(library, row, seen):
         assert {True: "yes", False: "no"}.get(answer, answer) == cell.answer
 
 
+@pytest.mark.slow
 def test_what_was_run_of_keras_is_so(worker):
     pytest.importorskip("torch", reason="needs the extra 'torch'")
     settings = worker("settings.py", "torch")

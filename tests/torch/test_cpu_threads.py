@@ -225,9 +225,11 @@ def test_processes_that_are_forked_off_step_on(worker, tmp_path):
     "matter",
     [
         "missing",
-        "without a cache",
         "OSError",
-        *(pytest.param(error, marks=pytest.mark.slow) for error in ("ImportError", "SystemError")),
+        *(
+            pytest.param(matter, marks=pytest.mark.slow)
+            for matter in ("without a cache", "ImportError", "SystemError")
+        ),
     ],
 )
 def test_the_bits_are_the_same_whatever_is_the_matter_with_numba(matter, worker, tmp_path, bits):

@@ -20,7 +20,9 @@ def run(worker, tmp_path):
     return of
 
 
-@pytest.mark.parametrize("package", ["accelerate", "lightning"])
+@pytest.mark.parametrize(
+    "package", ["accelerate", pytest.param("lightning", marks=pytest.mark.slow)]
+)
 def test_the_bits_are_those_of_a_plain_loop(package, run, bits):
     found = run(package)
     assert bits(found[package]) == bits(found["alone"])
