@@ -29,6 +29,19 @@ FACTS = (type, _DTYPE, _DEVICE, Tensor.is_contiguous, Tensor.is_neg)
 _MANY = 32
 
 
+def has_memory(t: Tensor | None) -> bool:
+    """Whether a tensor of torch's own classes has memory for its elements.
+
+    What is None, or on the meta device, needs none, and what other classes need is their own.
+
+    >>> has_memory(torch.ones(2)), has_memory(torch._efficientzerotensor(2))
+    (True, False)
+    """
+    if t is None or type(t) not in PLAIN or t.is_meta or t.layout != torch.strided:
+        return True
+    return t.data_ptr() != 0 or t.numel() == 0
+
+
 class Column(list[Any]):
     """Tensors, which stay as they are while the column is used; or None in place of some.
 
@@ -52,11 +65,17 @@ class Column(list[Any]):
         return self._description is not None or set(map(_LAYOUT, self)) <= {torch.strided}
 
     @property
+    def dtypes(self) -> set[torch.dtype]:
+        """All that there are."""
+        if self._description is not None and self._description.alike:
+            return {self[0].dtype}
+        return set(map(_DTYPE, self))
+
+    @property
     def in_memory(self) -> bool:
-        """Whether none is of zeros that have no memory."""
-        if self._description is not None and self._description.addresses.all():
-            return True
-        return not any(map(Tensor._is_zerotensor, (t for t in self if t is not None)))
+        """Whether each has memory: zeros of autograd may have none, or it was given back."""
+        addresses = self.addresses if self.plain and self.strided else np.zeros(1)
+        return bool(addresses.all()) or all(map(has_memory, self))
 
     @property
     def alike(self) -> bool:

@@ -10,7 +10,7 @@ from lion_ports.torch.column import Column
 from lion_ports.torch.columns import by_kind
 from lion_ports.torch.cpu_sums import squared_norms
 from lion_ports.torch.cpu_table import KINDS, has_kernel, in_plain_memory
-from lion_ports.torch.gradients import in_memory, named_parameters
+from lion_ports.torch.participants import in_memory, named_parameters
 from lion_ports.torch.sharding import local, total
 
 

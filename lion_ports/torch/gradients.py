@@ -1,88 +1,14 @@
 """What is done to the gradients before the update: L-024, L-019, L-025, L-026, L-027."""
 
-from collections.abc import Iterator, Mapping
-from operator import attrgetter
-from typing import Any
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
 
-from lion_ports.errors import ConfigError, DtypeError, StateError
+from lion_ports.errors import StateError
 from lion_ports.torch.arithmetic import as_reals, bound_in, compute_dtype, scalar, widen
-from lion_ports.torch.column import Column
-from lion_ports.torch.jobs import Group, Job, Slots
-from lion_ports.torch.sharding import refuse_mixture, total
-
-_GRADIENT = attrgetter("grad")
-
-
-def named_parameters(groups: list[Group]) -> Iterator[tuple[str, Any]]:
-    """The parameters of all groups, by the names that they were given with or by their places."""
-    for i, group in enumerate(groups):
-        unnamed = (f"parameter {j} of group {i}" for j in range(len(group["params"])))
-        yield from zip(group.get("param_names", unnamed), group["params"], strict=True)
-
-
-def taking_part(groups: list[Group], sums: Mapping[Tensor, Slots]) -> list[tuple[Column, Column]]:
-    """Of each group, the parameters that take part in a step, and their gradients (L-003).
-
-    Args:
-        groups: all of an optimizer.
-        sums: states whose sums of gradients, if there are any, are used in this step. Then a
-            parameter takes part without a gradient, and has None (L-025).
-
-    Raises:
-        DtypeError: a gradient is sparse, or a DTensor where its parameter is none.
-        ConfigError: a gradient has another shape than its parameter.
-    """
-    found = []
-    for group in groups:
-        params, grads = Column(group["params"]), Column(map(_GRADIENT, group["params"]))
-        dense = params.plain and grads.plain and grads.strided
-        if not (dense and params.same_shapes(grads)):
-            rows = list(zip(params, grads, strict=True))
-            for p, g in rows:
-                if g is not None:
-                    refuse_unfit(p, g, groups)
-            rows = [(p, g) for p, g in rows if g is not None or sums.get(p, {}).get("seen", 0) > 0]
-            params, grads = Column(p for p, _ in rows), Column(g for _, g in rows)
-        found.append((params, in_memory(grads)))
-    return found
-
-
-def in_memory(grads: Column) -> Column:
-    """The gradients, with memory where autograd gave zeros that have none, as those of a sign.
-
-    >>> x = torch.ones(2, requires_grad=True)
-    >>> torch.sgn(x).sum().backward()
-    >>> x.grad.data_ptr() == 0, in_memory(Column([x.grad]))[0].data_ptr() == 0
-    (True, False)
-    """
-    if grads.in_memory:
-        return grads
-    return Column(g.clone() if g is not None and g._is_zerotensor() else g for g in grads)
-
-
-def refuse_unfit(p: Tensor, g: Tensor, groups: list[Group]) -> None:
-    """Raise if a gradient is one that Lion cannot use.
-
-    Raises:
-        DtypeError: it is sparse, or a DTensor where its parameter is none.
-        ConfigError: it has another shape than its parameter.
-    """
-    if g.layout != torch.strided:
-        name = next(name for name, q in named_parameters(groups) if q is p)
-        raise DtypeError(
-            f"the gradient of {name} is sparse, and Lion moves every element by its "
-            "momentum; use dense gradients, as by nn.Embedding(..., sparse=False)."
-        )
-    refuse_mixture(g, p)
-    if g.shape != p.shape:
-        name = next(name for name, q in named_parameters(groups) if q is p)
-        raise ConfigError(
-            f"the gradient of {name} has shape {tuple(g.shape)}, and the parameter "
-            f"{tuple(p.shape)}; set the gradient to None where the parameter is replaced"
-        )
+from lion_ports.torch.jobs import Job
+from lion_ports.torch.sharding import total
 
 
 def accumulate_(jobs: list[Job]) -> None:

@@ -25,10 +25,10 @@ from lion_ports.torch.arithmetic import compute_dtype, refuse_conjugate
 from lion_ports.torch.averages import swapped_in
 from lion_ports.torch.capture import refuse_capture
 from lion_ports.torch.column import Column
-from lion_ports.torch.gradients import in_memory, named_parameters, refuse_unfit, taking_part
 from lion_ports.torch.groups import SETTINGS, WIDE, Watch, complete, keep_once, refuse_names
 from lion_ports.torch.jobs import Group, Slots, settings_of
 from lion_ports.torch.loading import restore_dtypes, to_load
+from lion_ports.torch.participants import in_memory, named_parameters, refuse_unfit, taking_part
 from lion_ports.torch.scaling import inverse_scale, left_out, loss_scale, rescale
 from lion_ports.torch.sharding import refuse_sharded
 from lion_ports.torch.slots import init_all

@@ -28,17 +28,20 @@ def init_all(params: Column, slots: Sequence[Slots], group: Group, config: LionC
     """:func:`init_slots` of many; quick where they need a momentum alone, and have it.
 
     Raises:
-        StateError: a tensor of a state has another shape than its parameter, or is due to it; small
-            state has another dtype than it can have; or a part of a state is missing.
+        StateError: what is in a state is no tensor, or one of another shape than its parameter or
+            its state can have, of such a dtype, or without memory; or a part of a state is missing.
     """
+    dtypes = set(params.dtypes)
     momenta_alone = set(map(len, slots)) <= {0, 1} and group["momentum_dtype"] != "int8"
     for name in ("exp_avg",) if momenta_alone else SHAPED:
         beside = Column(map(dict.get, slots, repeat(name), params))  # what is not there yet fits
-        _refuse_other_shapes(params, beside, SHAPED[name])
-    if not momenta_alone:
+        _refuse_misfits(params, beside, SHAPED[name])
+        dtypes |= beside.dtypes
+    if not (momenta_alone and all(dtype.is_floating_point for dtype in dtypes)):
         for p, kept in zip(params, slots, strict=True):
             _refuse_halves(kept)
             _refuse_small(p, kept)
+            _refuse_momentum(p, kept.get("exp_avg", p))
     more = group["momentum_dtype"] == "int8" or group["correction_bits"]
     more = more or group["ema_decay"] is not None or config.gradient_accumulation_steps > 1
     if more or not all(map(contains, slots, repeat("exp_avg"))):
@@ -76,10 +79,32 @@ def _wide(p: Tensor) -> torch.dtype:
     return p.dtype if p.is_complex() else compute_dtype(p.dtype)
 
 
-def _refuse_other_shapes(params: Column, beside: Column, called: str) -> None:
+def _refuse_misfits(params: Column, beside: Column, called: str) -> None:
+    """Raise a StateError if one is no tensor, has no memory, or not the shape of its parameter."""
+    others = [kind for kind in set(map(type, beside)) if not issubclass(kind, Tensor)]
+    if others:
+        raise StateError(
+            f"a {called} in a state is no tensor, but of {others[0]}; put one of the shape of its "
+            "parameter there, or take the old state out of optimizer.state"
+        )
+    if not beside.in_memory:
+        raise StateError(
+            f"a {called} in a state has no memory, which was given back; have it there for a step, "
+            "or take the old state out of optimizer.state"
+        )
     if not params.same_shapes(beside):
         pairs = zip(params, beside, strict=True)
         raise _replaced(*next((p, t) for p, t in pairs if p.shape != t.shape), called)
+
+
+def _refuse_momentum(p: Tensor, m: Tensor) -> None:
+    """Raise a StateError if a momentum cannot be one of its parameter (L-002, L-031)."""
+    due = m.is_complex() if p.is_complex() else m.is_floating_point() or m.dtype == torch.int8
+    if not due:
+        raise StateError(
+            f"a momentum is of {m.dtype}, and its parameter of {p.dtype}: one of them was "
+            "replaced; convert it back, or take the old state out of optimizer.state"
+        )
 
 
 def _refuse_halves(slots: Slots) -> None:

@@ -295,3 +295,50 @@ def test_zeros_without_memory_are_gradients(made, bits):
         results.append(bits([(p, optimizer.state[p]) for p in params]))
     assert results[0] == results[1]
     assert made == [3, 3, 3, 1] * 2
+
+
+def give_back(t):
+    t.untyped_storage().resize_(0)
+
+
+def change_dtype(name, dtype):
+    """What replaces a tensor of a parameter by one of another dtype."""
+
+    def change(p, kept):
+        if name == "exp_avg":
+            kept[name] = kept[name].to(dtype)
+        else:
+            setattr(p, name, getattr(p, name).to(dtype))
+
+    return change
+
+
+# What is done to a parameter and its state between two steps, and what is said of it.
+SPOILT = [
+    (lambda p, _: give_back(p.grad), ConfigError, "or its gradient has no memory"),
+    (lambda p, _: give_back(p.data), ConfigError, "or its gradient has no memory"),
+    (lambda _, kept: give_back(kept["exp_avg"]), StateError, "a momentum in a state has no memory"),
+    (lambda _, kept: kept.update(exp_avg=[0.0]), StateError, "is no tensor, but of <class 'list'>"),
+    (lambda _, kept: kept.update(exp_avg=None), StateError, "is no tensor, but of <class 'NoneT"),
+    (change_dtype("exp_avg", torch.int8), StateError, "int8 without its scales"),
+    (change_dtype("exp_avg", torch.int32), StateError, "of torch.int32, and its parameter of"),
+    (change_dtype("exp_avg", torch.complex64), StateError, "of torch.complex64, and its param"),
+    (change_dtype("data", torch.complex64), StateError, "and its parameter of torch.complex64"),
+    (change_dtype("grad", torch.complex64), DtypeError, "is of torch.complex64, and the param"),
+]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize(("spoil", "error", "message"), SPOILT)
+def test_what_cannot_be_updated_is_refused_before_anything_moves(spoil, error, message, count):
+    params = [torch.nn.Parameter(torch.ones(3)) for _ in range(count)]
+    optimizer = Lion(params, lr=0.5)
+    for p in params:
+        p.grad_dtype = None
+        p.grad = torch.ones(3)
+    optimizer.step()
+    spoil(params[-1], optimizer.state[params[-1]])
+    with pytest.raises(error, match=message):
+        optimizer.step()
+    assert all(p.tolist() == [0.5] * 3 for p in params[:-1])
+    assert int(optimizer.param_groups[0]["count"]) == 1
