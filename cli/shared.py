@@ -37,6 +37,9 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(self._listed.items()))
 
+# What the frameworks say, by errors of many classes, where NumPy raises a MemoryError.
+_NO_MEMORY = ("can't allocate memory", "Unable to allocate", "RESOURCE_EXHAUSTED", "out of memory")
+
 
 def run_and_exit(
     command: click.Command, program: str, arguments: list[str] | None, *, interrupted: str = ""
@@ -64,6 +67,11 @@ def run_and_exit(
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         code = _fail(program, f"{error.strerror or error}{where}", 2)
+    except (MemoryError, RuntimeError) as error:
+        if not (isinstance(error, MemoryError) or any(says in str(error) for says in _NO_MEMORY)):
+            raise
+        said = " ".join(str(error).split())
+        code = _fail(program, f"there is not enough memory; ask for less ({said})", 2)
     sys.exit(code or 0)
 
 

@@ -126,6 +126,12 @@ def test_a_mistake_hides_no_settings_that_do_not_fit_together(small: Any) -> Non
         assert said in err
 
 
+def test_what_does_not_fit_into_memory_is_one_sentence(small: Any) -> None:
+    code, _, err = small("--batch-size", str(10**13), "--sequence", "64")
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert err.startswith("lion-train: there is not enough memory; ask for less (")
+
+
 def test_options_before_a_command_are_refused(lion_train: Any) -> None:
     code, _, err = lion_train("--steps", "3", "resume", "run")
     assert code == 2

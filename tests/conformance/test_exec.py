@@ -220,7 +220,7 @@ def test_without_a_momentum_the_state_is_followed_from_outside(client):
         ("./bare", "'./bare' is nothing that this system can run; give a script a first line"),
         ("./lost", "the interpreter that the first line of './lost' names is not there"),
         ("./folder", "'./folder' is a folder; name a program in it"),
-        (" ", "--exec '' names no program; name one, as --exec ./my_lion"),
+        (" ", "--exec (or --impl exec:) names no program; name one, as --exec ./my_lion"),
         ("true", "it has to answer each line on stdin with one on stdout, until stdin ends"),
         ("echo hello", "what is no answer belongs on stderr (docs/conformance-exec.md)"),
         ("true", "the program exited with 0, and gave no answer to 'hello'"),
