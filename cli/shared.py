@@ -37,6 +37,7 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(self._listed.items()))
 
+
 # What the frameworks say, by errors of many classes, where NumPy raises a MemoryError.
 _NO_MEMORY = ("can't allocate memory", "Unable to allocate", "RESOURCE_EXHAUSTED", "out of memory")
 

@@ -174,7 +174,9 @@ def find(spec: str, kwargs: Mapping[str, Any], rename: Mapping[str, str]) -> Tar
     if kind == "exec" and rest.strip():  # --exec COMMAND
         return Target(spec, kind, rest, "", kwargs, rename)
     if kind == "exec":
-        raise TargetError("--exec (or --impl exec:) names no program; name one, as --exec ./my_lion")
+        raise TargetError(
+            "--exec (or --impl exec:) names no program; name one, as --exec ./my_lion"
+        )
     module, _, attribute = rest.partition(":")
     if kind not in _KINDS or not module or not attribute:
         raise TargetError(
