@@ -42,6 +42,17 @@ def has_memory(t: Tensor | None) -> bool:
     return t.data_ptr() != 0 or t.numel() == 0
 
 
+def overlaps(t: Tensor) -> bool:
+    """Whether elements of a tensor of torch's own classes share their memory, by an expansion.
+
+    >>> overlaps(torch.ones(1, 3).expand(2, 3)), overlaps(torch.ones(2, 3).mT)
+    (True, False)
+    """
+    if type(t) not in PLAIN or t.is_contiguous():
+        return False
+    return any(step == 0 < size - 1 for step, size in zip(t.stride(), t.shape, strict=True))
+
+
 class Column(list[Any]):
     """Tensors, which stay as they are while the column is used; or None in place of some.
 
@@ -80,6 +91,12 @@ class Column(list[Any]):
         return quick or all(map(has_memory, self))
 
     @property
+    def overlapping(self) -> bool:
+        """Whether elements of one of them share their memory."""
+        contiguous = self._description is not None and self._description.alike
+        return not (contiguous or all(map(Tensor.is_contiguous, self))) and any(map(overlaps, self))
+
+    @property
     def alike(self) -> bool:
         """Whether one kernel takes them all, if it takes the first."""
         if self._description is not None:
@@ -88,6 +105,12 @@ class Column(list[Any]):
             one_kind = self.plain and all(len(set(map(of, self))) == 1 for of in (_DTYPE, _DEVICE))
             one_kind = one_kind and all(map(Tensor.is_contiguous, self))
         return one_kind and not any(map(Tensor.is_neg, self))
+
+    def same_devices(self, other: "Column") -> bool:
+        """Whether each is on the device of the one beside it."""
+        if self._description is not None and other._description is not None:
+            return self._description.same_devices(other._description)
+        return all(map(eq, map(_DEVICE, self), map(_DEVICE, other)))
 
     def same_shapes(self, other: "Column") -> bool:
         """Whether each has the shape of the one beside it."""

@@ -45,6 +45,10 @@ class Description(NamedTuple):
         """Where each tensor begins; 0 if it has no memory, or no elements."""
         return self.table[:, _DATA] + self.table[:, _OFFSET]
 
+    def same_devices(self, other: "Description") -> bool:
+        """Whether each is on the device of the one beside it."""
+        return bool((self.table[:, _DEVICE] == other.table[:, _DEVICE]).all())
+
     def same_shapes(self, other: "Description") -> bool:
         """Whether each has the shape of the one beside it."""
         tables = self.table, other.table

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from lion_ports.errors import StateError
-from lion_ports.torch.slots import SHAPED
+from lion_ports.torch.misfits import SHAPED
 
 # A Lion keeps its momentum, some a count of steps, and ours what options need.
 _SLOTS = {*SHAPED, "exp_avg_scale", "seen", "step"}

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lion_ports.errors import ConfigError, DtypeError
-from lion_ports.torch.column import Column, has_memory
+from lion_ports.torch.column import Column, has_memory, overlaps
 from lion_ports.torch.jobs import Group, Slots
 from lion_ports.torch.sharding import refuse_mixture
 
@@ -70,7 +70,8 @@ def _fit(params: Column, grads: Column) -> bool:
     dense = params.plain and grads.plain and grads.strided and params.in_memory and grads.in_memory
     if not (dense and params.same_shapes(grads)):
         return False
-    return not any(dtype.is_complex for dtype in params.dtypes | grads.dtypes)
+    floating = all(dtype.is_floating_point for dtype in params.dtypes | grads.dtypes)
+    return floating and not params.overlapping
 
 
 def refuse_unfit(p: Tensor, g: Tensor, groups: list[Group]) -> None:
@@ -87,15 +88,20 @@ def refuse_unfit(p: Tensor, g: Tensor, groups: list[Group]) -> None:
             "momentum; use dense gradients, as by nn.Embedding(..., sparse=False)."
         )
     refuse_mixture(g, p)
-    if g.is_complex() and not p.is_complex():
+    if not (g.is_floating_point() or (g.is_complex() and p.is_complex())):
         raise DtypeError(
             f"the gradient of {_name(p, groups)} is of {g.dtype}, and the parameter of {p.dtype}; "
-            "give it the real part"
+            "give it one of the parameter's dtype"
         )
     if not (has_memory(p) and (has_memory(g) or g._is_zerotensor())):
         raise ConfigError(
             f"{_name(p, groups)} or its gradient has no memory, which was given back; have both "
             "there for a step, or set the gradient to None"
+        )
+    if overlaps(p):
+        raise ConfigError(
+            f"elements of {_name(p, groups)} share their memory, as expand() makes them, and "
+            "cannot be moved one by one; make it contiguous"
         )
     if g.shape != p.shape:
         raise ConfigError(

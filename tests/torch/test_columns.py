@@ -301,44 +301,70 @@ def give_back(t):
     t.untyped_storage().resize_(0)
 
 
-def change_dtype(name, dtype):
-    """What replaces a tensor of a parameter by one of another dtype."""
+def change(name, how):
+    """What replaces a tensor of a parameter, or of its state, by another made of it."""
 
-    def change(p, kept):
-        if name == "exp_avg":
-            kept[name] = kept[name].to(dtype)
+    def replace(p, kept):
+        if name in ("grad", "data"):
+            setattr(p, name, how(getattr(p, name)))
         else:
-            setattr(p, name, getattr(p, name).to(dtype))
+            kept[name] = how(kept[name])
 
-    return change
+    return replace
 
 
-# What is done to a parameter and its state between two steps, and what is said of it.
+def expanded(t):
+    return t[:1].clone().expand(3)
+
+
+INT8, EMA, TWO = {"momentum_dtype": "int8"}, {"ema_decay": 0.5}, {"gradient_accumulation_steps": 2}
+C64 = torch.complex64
+# Options, what is done to a parameter and its state between two steps, and what is said of it.
 SPOILT = [
-    (lambda p, _: give_back(p.grad), ConfigError, "or its gradient has no memory"),
-    (lambda p, _: give_back(p.data), ConfigError, "or its gradient has no memory"),
-    (lambda _, kept: give_back(kept["exp_avg"]), StateError, "a momentum in a state has no memory"),
-    (lambda _, kept: kept.update(exp_avg=[0.0]), StateError, "is no tensor, but of <class 'list'>"),
-    (lambda _, kept: kept.update(exp_avg=None), StateError, "is no tensor, but of <class 'NoneT"),
-    (change_dtype("exp_avg", torch.int8), StateError, "int8 without its scales"),
-    (change_dtype("exp_avg", torch.int32), StateError, "of torch.int32, and its parameter of"),
-    (change_dtype("exp_avg", torch.complex64), StateError, "of torch.complex64, and its param"),
-    (change_dtype("data", torch.complex64), StateError, "and its parameter of torch.complex64"),
-    (change_dtype("grad", torch.complex64), DtypeError, "is of torch.complex64, and the param"),
+    ({}, lambda p, _: give_back(p.grad), ConfigError, "or its gradient has no memory"),
+    ({}, lambda p, _: give_back(p.data), ConfigError, "or its gradient has no memory"),
+    ({}, lambda _, kept: give_back(kept["exp_avg"]), StateError, "the momentum .* without memory"),
+    (INT8, lambda _, kept: give_back(kept["exp_avg_scale"]), StateError, "scale .* without memory"),
+    ({}, change("exp_avg", lambda t: t.tolist()), StateError, "no tensor, but of <class 'list'>"),
+    ({}, change("exp_avg", lambda t: None), StateError, "no tensor, but of <class 'NoneType'>"),
+    (INT8, change("exp_avg_scale", lambda t: None), StateError, "scale .* no tensor, but of"),
+    (TWO, change("seen", lambda t: [1]), StateError, r"the count of gradients .* is \[1\]"),
+    ({}, change("exp_avg", lambda t: t.to("meta")), StateError, "is on meta, and its parameter on"),
+    (
+        {},
+        change("exp_avg", lambda t: t.to_sparse()),
+        StateError,
+        "the momentum .* is sparse",
+    ),
+    ({}, change("exp_avg", expanded), StateError, "elements of the momentum .* share their memory"),
+    ({}, change("exp_avg", lambda t: t.to(torch.int8)), StateError, "int8 without its scales"),
+    ({}, change("exp_avg", lambda t: t.int()), StateError, "of torch.int32, and its parameter"),
+    ({}, change("exp_avg", lambda t: t.to(C64)), StateError, "of torch.complex64, and its param"),
+    (EMA, change("average", lambda t: t.long()), StateError, "the average .* is of torch.int64"),
+    (EMA, change("average", expanded), StateError, "elements of the average .* share their"),
+    (TWO, change("grad_sum", lambda t: t.to("meta")), StateError, "the sum of .* is on meta"),
+    ({}, change("data", lambda t: t.to(C64)), StateError, "and its parameter of torch.complex64"),
+    ({}, change("data", expanded), ConfigError, "elements of .* share their memory"),
+    ({}, change("grad", lambda t: t.to(C64)), DtypeError, "is of torch.complex64, and the param"),
+    ({}, change("grad", lambda t: t.int()), DtypeError, "is of torch.int32, and the parameter"),
 ]
 
 
 @pytest.mark.parametrize("count", [1, 3])
-@pytest.mark.parametrize(("spoil", "error", "message"), SPOILT)
-def test_what_cannot_be_updated_is_refused_before_anything_moves(spoil, error, message, count):
+@pytest.mark.parametrize(("options", "spoil", "error", "message"), SPOILT)
+def test_what_cannot_be_updated_is_refused_before_anything_moves(
+    options, spoil, error, message, count
+):
     params = [torch.nn.Parameter(torch.ones(3)) for _ in range(count)]
-    optimizer = Lion(params, lr=0.5)
+    optimizer = Lion(params, lr=0.5, **options)
     for p in params:
         p.grad_dtype = None
         p.grad = torch.ones(3)
-    optimizer.step()
+    for _ in range(options.get("gradient_accumulation_steps", 1)):
+        optimizer.step()
     spoil(params[-1], optimizer.state[params[-1]])
     with pytest.raises(error, match=message):
         optimizer.step()
     assert all(p.tolist() == [0.5] * 3 for p in params[:-1])
-    assert int(optimizer.param_groups[0]["count"]) == 1
+    counts = [int(optimizer.param_groups[0][name]) for name in ("count", "micro")]
+    assert counts == [1, 0]
