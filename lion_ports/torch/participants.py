@@ -44,8 +44,8 @@ def taking_part(groups: list[Group], sums: Mapping[Tensor, Slots]) -> list[tuple
                 if g is not None:
                     refuse_unfit(p, g, groups)
             rows = [(p, g) for p, g in rows if g is not None or sums.get(p, {}).get("seen", 0) > 0]
-            params, grads = Column(p for p, _ in rows), Column(g for _, g in rows)
-        found.append((params, in_memory(grads)))
+            params, grads = Column(p for p, _ in rows), in_memory(Column(g for _, g in rows))
+        found.append((params, grads))
     return found
 
 
