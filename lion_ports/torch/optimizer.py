@@ -82,7 +82,7 @@ class Lion(torch.optim.Optimizer):
         ConfigError: a setting is out of its range or unknown; also from ``step``, before anything
             moves, if one was changed in a group. A DTensor with ``"int8"`` or ``correction_bits``.
         DtypeError: a parameter is neither floating nor complex, or is a conjugated view (``W.mH``);
-            or a gradient is sparse, or complex where its parameter is not.
+            or a gradient is sparse, of integers, or complex where its parameter is not.
         StateError: from ``step``, what is in a state does not fit its parameter.
         NonFiniteError: from ``step``, under ``nonfinite="raise"``.
 

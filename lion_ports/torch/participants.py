@@ -31,9 +31,10 @@ def taking_part(groups: list[Group], sums: Mapping[Tensor, Slots]) -> list[tuple
             parameter takes part without a gradient, and has None (L-025).
 
     Raises:
-        DtypeError: a gradient is sparse, complex where its parameter is not, or a DTensor where
-            that is none.
-        ConfigError: a gradient has another shape than its parameter, or one of them no memory.
+        DtypeError: a gradient is sparse, of integers, complex where its parameter is not, or a
+            DTensor where that is none.
+        ConfigError: a gradient has another shape than its parameter, one of them no memory, or a
+            parameter elements that share theirs.
     """
     found = []
     for group in groups:
@@ -65,7 +66,7 @@ def in_memory(grads: Column) -> Column:
 def _fit(params: Column, grads: Column) -> bool:
     """Whether :func:`refuse_unfit` would refuse none of them, so far as it is seen of all at once.
 
-    It is not where a gradient is missing or has no memory, and among complex numbers.
+    That is not seen where a gradient is missing or has no memory, nor among complex numbers.
     """
     dense = params.plain and grads.plain and grads.strided and params.in_memory and grads.in_memory
     if not (dense and params.same_shapes(grads)):
@@ -78,9 +79,10 @@ def refuse_unfit(p: Tensor, g: Tensor, groups: list[Group]) -> None:
     """Raise if a gradient is one that Lion cannot use.
 
     Raises:
-        DtypeError: it is sparse, complex where its parameter is not, or a DTensor where that is
-            none.
-        ConfigError: it has another shape than its parameter, or one of them has no memory.
+        DtypeError: it is sparse, of integers, complex where its parameter is not, or a DTensor
+            where that is none.
+        ConfigError: it has another shape than its parameter, one of them has no memory, or elements
+            of the parameter share theirs.
     """
     if g.layout != torch.strided:
         raise DtypeError(
