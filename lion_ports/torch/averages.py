@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from lion_ports.torch.arithmetic import as_reals, narrow
-from lion_ports.torch.jobs import Slots
 from lion_ports.torch.sharding import local
+from lion_ports.torch.states import Slots
 
 
 @contextmanager

@@ -12,9 +12,9 @@ from lion_ports.config import LionConfig, Rule, Scalars
 from lion_ports.torch.arithmetic import as_reals
 from lion_ports.torch.column import Column
 from lion_ports.torch.sharding import is_dtensor, local
+from lion_ports.torch.states import Slots
 
 Group = dict[str, Any]
-Slots = dict[str, Any]
 
 _RULE = itemgetter(*Rule._fields)
 

@@ -12,8 +12,9 @@ from lion_ports.errors import StateError
 from lion_ports.torch import counters
 from lion_ports.torch.foreign import refuse_foreign_state
 from lion_ports.torch.groups import Watch, complete_loaded
-from lion_ports.torch.jobs import Group, Slots
+from lion_ports.torch.jobs import Group
 from lion_ports.torch.misfits import SHAPED
+from lion_ports.torch.states import Slots
 from lion_ports.torch.storage import CORRECTIONS, scale_count
 
 # What only belongs to gradient accumulation (L-025).

@@ -1,6 +1,5 @@
 """States that do not fit their parameters, which are refused before anything moves."""
 
-from collections.abc import Sequence
 from itertools import repeat
 
 import torch
@@ -8,7 +7,7 @@ from torch import Tensor
 
 from lion_ports.errors import StateError
 from lion_ports.torch.column import Column, has_memory, overlaps
-from lion_ports.torch.jobs import Slots
+from lion_ports.torch.states import Slots, States
 from lion_ports.torch.storage import CORRECTIONS, scale_count
 
 # What has the shape of its parameter, and how it is called.
@@ -24,12 +23,12 @@ _DTYPES = {"exp_avg": {torch.int8}, "correction": set(CORRECTIONS.values())}
 _AGAIN = "make a new optimizer, or take the old state out of optimizer.state"
 
 
-def refuse_misfits(params: Column, slots: Sequence[Slots], *, momenta_alone: bool) -> None:
+def refuse_misfits(params: Column, states: States, *, momenta_alone: bool) -> None:
     """Look at all that is kept beside some parameters; what is not there yet fits.
 
     Args:
         params: any.
-        slots: the state of each.
+        states: of each.
         momenta_alone: there is nothing else in them.
 
     Raises:
@@ -38,13 +37,15 @@ def refuse_misfits(params: Column, slots: Sequence[Slots], *, momenta_alone: boo
     """
     coded = False
     for name in ("exp_avg",) if momenta_alone else SHAPED:
-        beside = Column(map(dict.get, slots, repeat(name), params))
+        beside = states.column(name)
+        if beside is None:
+            beside = Column(map(dict.get, states, repeat(name), params))
         if not _fit(params, beside, name):
             for p, t in zip(params, beside, strict=True):
                 _refuse_misfit(p, t, name)
         coded |= torch.int8 in beside.dtypes
     if coded or not momenta_alone:
-        for p, kept in zip(params, slots, strict=True):
+        for p, kept in zip(params, states, strict=True):
             _refuse_small(p, kept)
             _refuse_halves(kept)
 

@@ -26,12 +26,13 @@ from lion_ports.torch.averages import swapped_in
 from lion_ports.torch.capture import refuse_capture
 from lion_ports.torch.column import Column
 from lion_ports.torch.groups import SETTINGS, WIDE, Watch, complete, keep_once, refuse_names
-from lion_ports.torch.jobs import Group, Slots, settings_of
+from lion_ports.torch.jobs import Group, settings_of
 from lion_ports.torch.loading import restore_dtypes, to_load
 from lion_ports.torch.participants import in_memory, named_parameters, refuse_unfit, taking_part
 from lion_ports.torch.scaling import inverse_scale, left_out, loss_scale, rescale
 from lion_ports.torch.sharding import refuse_sharded
 from lion_ports.torch.slots import init_all
+from lion_ports.torch.states import States
 from lion_ports.torch.step import update_
 from lion_ports.torch.work import Work
 
@@ -208,7 +209,9 @@ class Lion(torch.optim.Optimizer):
         unscale, work = self._inverse_scale(), Work([], [])
         settings = settings_of(group, self.config, unscale, as_tensors=False)
         params, grads = Column([p]), in_memory(Column([p.grad]))
-        work.add(params, grads, self._states(group, params), settings)
+        states = States(map(self.state.__getitem__, params))
+        init_all(params, states, group, self.config)
+        work.add(params, grads, states, settings)
         update_(work)
 
     @_disable_dynamo  # torch.compiler.disable would import the compiler with this module
@@ -237,7 +240,9 @@ class Lion(torch.optim.Optimizer):
             rescale(groups, self.config, skipped=True)
             counters.advance(groups, "skipped")
             return work, False
-        states = [self._states(group, ps) for group, (ps, _) in zip(groups, due, strict=True)]
+        states = States.of(self.state, [params for params, _ in due])
+        for group, (params, _), slots in zip(groups, due, states, strict=True):
+            init_all(params, slots, group, self.config)
         rescale(groups, self.config, skipped=False)
         for (group, watch), plan in zip(watched, plans, strict=False):
             watch.carry_out(group, plan)
@@ -253,12 +258,6 @@ class Lion(torch.optim.Optimizer):
         if complete and steps > 1:
             self._begin_window()
         return work, complete
-
-    def _states(self, group: Group, params: Column) -> list[Slots]:
-        """The states of these parameters of a group, with all that they need."""
-        slots = list(map(self.state.__getitem__, params))
-        init_all(params, slots, group, self.config)
-        return slots
 
     def _check(self, watched: list[tuple[Group, Watch]]) -> None:
         """Refuse what was set wrong since the last step, and one that would be lost (L-020)."""

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from lion_ports.errors import ConfigError, DtypeError
 from lion_ports.torch.column import Column, has_memory, overlaps
-from lion_ports.torch.jobs import Group, Slots
+from lion_ports.torch.jobs import Group
 from lion_ports.torch.sharding import refuse_mixture
+from lion_ports.torch.states import Slots
 
 _GRADIENT = attrgetter("grad")
 

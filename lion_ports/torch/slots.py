@@ -1,34 +1,31 @@
 """What is kept beside a parameter, made when it is needed first."""
 
-from collections.abc import Sequence
-from itertools import repeat
-from operator import contains
-
 import torch
 from torch import Tensor
 
 from lion_ports.config import LionConfig
 from lion_ports.torch.arithmetic import compute_dtype
 from lion_ports.torch.column import Column
-from lion_ports.torch.jobs import Group, Slots
+from lion_ports.torch.jobs import Group
 from lion_ports.torch.misfits import refuse_misfits
 from lion_ports.torch.sharding import refuse_sharded
+from lion_ports.torch.states import Slots, States
 from lion_ports.torch.storage import CORRECTIONS, load_parameter, zero_scales
 
 
-def init_all(params: Column, slots: Sequence[Slots], group: Group, config: LionConfig) -> None:
+def init_all(params: Column, states: States, group: Group, config: LionConfig) -> None:
     """:func:`init_slots` of many; quick where they need a momentum alone, and have it.
 
     Raises:
         StateError: what is in a state is no tensor, or one of another shape than its parameter or
             its state can have, of such a dtype, or without memory; or a part of a state is missing.
     """
-    momenta_alone = set(map(len, slots)) <= {0, 1} and group["momentum_dtype"] != "int8"
-    refuse_misfits(params, slots, momenta_alone=momenta_alone)
+    momenta_alone = set(map(len, states)) <= {0, 1} and group["momentum_dtype"] != "int8"
+    refuse_misfits(params, states, momenta_alone=momenta_alone)
     more = group["momentum_dtype"] == "int8" or group["correction_bits"]
     more = more or group["ema_decay"] is not None or config.gradient_accumulation_steps > 1
-    if more or not all(map(contains, slots, repeat("exp_avg"))):
-        for p, kept in zip(params, slots, strict=True):
+    if more or states.column("exp_avg") is None:
+        for p, kept in zip(params, states, strict=True):
             init_slots(p, kept, group, config)
 
 

@@ -13,10 +13,11 @@ from lion_ports.errors import StateError
 from lion_ports.state import PortableState
 from lion_ports.torch import counters
 from lion_ports.torch.foreign import refuse_foreign_optimizer
-from lion_ports.torch.jobs import Group, Slots
+from lion_ports.torch.jobs import Group
 from lion_ports.torch.optimizer import Lion
 from lion_ports.torch.sharding import placed, whole
 from lion_ports.torch.slots import init_slots
+from lion_ports.torch.states import Slots
 
 # A model, or what its named_parameters() returns.
 Parameters = torch.nn.Module | Iterable[tuple[str, Tensor]]

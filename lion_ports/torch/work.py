@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from operator import itemgetter
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -13,8 +12,9 @@ from lion_ports.torch.column import Column
 from lion_ports.torch.columns import Columns, by_kind
 from lion_ports.torch.cpu_table import in_plain_memory
 from lion_ports.torch.gradients import accumulate_
-from lion_ports.torch.jobs import Job, Settings, Slots, job_of, update_of
+from lion_ports.torch.jobs import Job, Settings, job_of, update_of
 from lion_ports.torch.sharding import is_dtensor
+from lion_ports.torch.states import States
 
 # What a state may have that a kernel knows, and the columns of that.
 _COLUMNS = {
@@ -36,7 +36,7 @@ class Work(NamedTuple):
         self,
         params: Column,
         grads: Column,
-        slots: list[Slots],
+        states: States,
         settings: Settings,
         *,
         alone: bool = False,
@@ -46,15 +46,15 @@ class Work(NamedTuple):
         Args:
             params: any parameters.
             grads: the gradient of each; None where there is a sum to be used (L-025).
-            slots: the state of each.
+            states: of each.
             settings: of their group.
             alone: one at a time, whatever they are.
         """
         if alone or not params or not _may_be_together(params[0], settings):
-            self._add_jobs(params, grads, slots, settings=settings)
+            self._add_jobs(params, grads, states, settings=settings)
             return
-        for names, (xs, gs, kepts) in _by_names(params, grads, slots, settings):
-            state = [Column(map(itemgetter(name), kepts)) for name in names]
+        for names, (xs, gs, kepts) in _by_names(params, grads, states, settings):
+            state = [kepts.column(name) for name in names]
             for x, g, *found, kept in by_kind([xs, gs, *state], kepts):
                 if _have_a_kernel(job_of(x[0], g[0], kept[0], settings)):
                     beside = {_COLUMNS[name]: c for name, c in zip(names, found, strict=True)}
@@ -105,27 +105,28 @@ def _may_be_together(first: Tensor, settings: Settings) -> bool:
 
 
 def _by_names(
-    params: Column, grads: Column, slots: list[Slots], settings: Settings
+    params: Column, grads: Column, states: States, settings: Settings
 ) -> Iterator[tuple[Sequence[str], list[Any]]]:
     """The rows, together those whose states have the same names; and the names that are used.
 
     What has no gradient is alone.
     """
-    columns: list[Any] = [params, grads, slots]
+    columns: list[Any] = [params, grads, states]
     rows: dict[Any, list[Any]] = defaultdict(list)
-    if not _alike(grads, slots):
+    if not _alike(grads, states):
         for row in zip(*columns, strict=True):
             p, g, kept = row
             rows[id(p) if g is None else tuple(kept)].append(row)
-    groups = [list(map(list, zip(*each, strict=True))) for each in rows.values()] or [columns]
+    parted = [list(zip(*each, strict=True)) for each in rows.values()]
+    groups = [[xs, gs, States(kept)] for xs, gs, kept in parted] or [columns]
     unused = "average" if settings.ema_decay is None else None
     for group in groups:
         first = group[2][0]
         yield [name for name in _COLUMNS if name in first and name != unused], group
 
 
-def _alike(grads: list[Any], slots: list[Slots]) -> bool:
+def _alike(grads: Column, states: States) -> bool:
     """Whether all have a gradient, and the same names in their states."""
-    if set(map(len, slots)) == {1}:  # a momentum, which needs a gradient
+    if set(map(len, states)) == {1}:  # a momentum, which needs a gradient
         return True
-    return len(set(map(tuple, slots))) == 1 and all(g is not None for g in grads)
+    return len(set(map(tuple, states))) == 1 and all(g is not None for g in grads)

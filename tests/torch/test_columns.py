@@ -153,6 +153,16 @@ def test_gradients_that_come_and_go(made):
     assert made == [5, 3, 4, 3, 3, 2, 2, 5, 3]
 
 
+def test_states_in_another_order_than_their_parameters_are_found():
+    group = Group(["plain"] * 4)
+    group.step()
+    state = group.optimizer.state
+    for i in (2, 0):
+        state[group.params[i]] = state.pop(group.params[i])
+        group.step()
+        group.check()
+
+
 def test_a_sparse_gradient_among_others_is_refused_before_anything_is_written(bits):
     params = [torch.nn.Parameter(torch.ones(2, 3)) for _ in range(9)]
     optimizer = Lion([{"params": params[:4]}, {"params": params[4:]}])
