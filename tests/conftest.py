@@ -9,6 +9,9 @@ import textwrap
 
 import pytest
 
+# Tests run side by side: threads that wait for each other would keep cores from other processes.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 MINE = """\
 import ctypes, os, pathlib, time
 import numpy as np

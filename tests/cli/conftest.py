@@ -76,8 +76,24 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def lion_train(folder: Path, capfd: pytest.CaptureFixture[str]) -> Train:
-    """``lion-train`` in this process; anything but a clean exit is an error of the test."""
+def rendered() -> None:
+    """For tests that look at pictures."""
+
+
+@pytest.fixture
+def lion_train(
+    folder: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+) -> Train:
+    """``lion-train`` in this process; anything but a clean exit is an error of the test.
+
+    Its pictures are drawn, but not rendered: that would take longer than the run.
+    """
+    if "rendered" not in request.fixturenames:
+        name = "matplotlib.figure.Figure.savefig"
+        monkeypatch.setattr(name, lambda self, file, **options: file.write(b""))
 
     def call(*arguments: str) -> Result:
         from lion_ports.cli.train import main

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from usual import slow
 
 BACKENDS = ("torch", "jax", "mlx")
 KILLED = ("--set", "save_every=7", "--set", "eval_every=20", "--quiet")
@@ -43,7 +44,7 @@ def final(run: str | Path) -> dict[str, bytes]:
         *((backend, "lion") for backend in BACKENDS),
         ("torch", "adamw"),
         ("mlx", "adamw"),
-        pytest.param("jax", "adamw", marks=pytest.mark.slow),
+        slow("jax", "adamw"),
     ],
 )
 def test_ten_and_ten_steps_are_twenty(
@@ -62,7 +63,7 @@ def test_ten_and_ten_steps_are_twenty(
 SMALL = ("--dtype", "bfloat16", "--momentum-dtype", "int8", "--correction-bits", "8", *QUICK)
 
 
-@pytest.mark.parametrize("backend", ["torch", "mlx", pytest.param("jax", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("backend", ["torch", "mlx", slow("jax")])
 def test_a_run_of_small_state_is_resumed_bitwise(small: Any, lion_train: Any, backend: str) -> None:
     # MLX compiles each kernel with the C++ compiler, which takes longer than all the rest.
     settings = (*SMALL, "--no-compile") if backend == "mlx" else SMALL
@@ -94,10 +95,10 @@ def test_another_backend_goes_on_from_the_same_small_state(
     [
         ("torch", "mlx", "lion"),
         ("mlx", "jax", "lion"),
-        ("jax", "torch", "lion"),
+        slow("jax", "torch", "lion"),
         ("torch", "mlx", "adamw"),
-        pytest.param("mlx", "jax", "adamw", marks=pytest.mark.slow),
-        pytest.param("jax", "torch", "adamw", marks=pytest.mark.slow),
+        slow("mlx", "jax", "adamw"),
+        slow("jax", "torch", "adamw"),
     ],
 )
 def test_another_backend_goes_on_from_the_same_state(
@@ -219,12 +220,12 @@ def test_a_checkpoint_without_its_mark_is_not_taken(small: Any, lion_train: Any)
 
 @pytest.mark.parametrize(
     ("number", "code"),
-    [pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow), (signal.SIGTERM, 143)],
+    [slow(signal.SIGINT, 130), (signal.SIGTERM, 143)],
 )
 def test_a_signal_saves_and_says_how_to_go_on(
     folder: Path, process: Callable[..., Any], number: int, code: int
 ) -> None:
-    settings = (*STARTS_FAST, "--steps", "400", "--quiet", "--set", "save_every=1000")
+    settings = (*STARTS_FAST, "--steps", "200", "--quiet", "--set", "save_every=1000")
     running = process(*settings, "--out", "run")
     wait_for(Path("run/metrics.jsonl"))
     time.sleep(0.2)
@@ -266,10 +267,8 @@ def test_two_processes_do_not_train_in_one_folder(
 @pytest.mark.parametrize(
     ("start", "kills", "steps"),
     [
-        (STARTS_FAST, 1, "400"),
-        pytest.param(
-            ("--config", "small.toml", "--backend", "torch"), 20, "2000", marks=pytest.mark.slow
-        ),
+        (STARTS_FAST, 1, "200"),
+        slow(("--config", "small.toml", "--backend", "torch"), 20, "2000"),
     ],
     ids=["mlx", "torch"],
 )

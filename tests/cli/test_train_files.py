@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 BACKENDS = ("torch", "jax", "mlx")
 
 
+@pytest.mark.usefixtures("rendered")
 def test_a_run_folder_holds_what_scripts_rely_on(small: Any, a_run: Any) -> None:
     assert small("--out", "run").code == 0
     assert {p.name for p in Path("run").iterdir()} == {
@@ -98,6 +99,7 @@ def test_the_default_folder_names_backend_and_seed(small: Any) -> None:
     assert run.name.endswith("-torch-7")
 
 
+@pytest.mark.usefixtures("rendered")
 def test_sample_eval_and_plot(small: Any, lion_train: Any, a_run: Any) -> None:
     assert small("--out", "run", "--quiet").code == 0
     samples = [lion_train("sample", "run", "--temperature", "0", "--backend", b) for b in BACKENDS]

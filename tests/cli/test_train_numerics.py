@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from usual import slow, usually
 
 BACKENDS = ("torch", "jax", "mlx")
 
 
-@pytest.mark.parametrize("backend", ["mlx", pytest.param("jax", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("backend", ["mlx", slow("jax")])
 def test_no_compile_trains_the_same_model(
     small: Any, monkeypatch: pytest.MonkeyPatch, backend: str, a_run: Any
 ) -> None:
@@ -43,8 +44,8 @@ def test_no_compile_trains_the_same_model(
     [
         *((backend, "lion") for backend in BACKENDS),
         ("torch", "adamw"),
-        pytest.param("jax", "adamw", marks=pytest.mark.slow),
-        pytest.param("mlx", "adamw", marks=pytest.mark.slow),
+        slow("jax", "adamw"),
+        slow("mlx", "adamw"),
     ],
 )
 def test_a_gradient_that_is_not_finite_moves_nothing(
@@ -97,7 +98,7 @@ def test_a_good_step_after_skipped_ones_and_a_save(
     assert (state["step"], state["updates"]) == (6, 4)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", usually(["torch", "mlx"], BACKENDS))
 def test_weights_that_overflow_at_the_last_step(
     small: Any, lion_train: Any, a_run: Any, backend: str
 ) -> None:

@@ -1,6 +1,7 @@
 """The promise of the README: every backend is bitwise the reference on the CPU, compiled or not."""
 
 import pytest
+from usual import slow
 
 from lion_ports.conformance.adapters import BUILT_IN
 from lion_ports.conformance.cases import CASES, select
@@ -34,7 +35,7 @@ SAMPLE = (
 )
 
 
-# Where each case is compiled by a C++ compiler, or each of its operations by XLA.
+# Where each case, or each of its operations, is compiled by XLA.
 SHORT_SAMPLE = (
     "basic-decay",
     "dtype-*float*-heavy-tailed",
@@ -48,9 +49,21 @@ SHORT_SAMPLE = (
     "compiled-once",
 )
 
-# JAX compiles each case too, and is the only other way to run some of them as users do.
+# A C++ compiler takes seconds for each of these.
+TORCH_SAMPLE = (
+    "basic-decay",
+    "dtype-bfloat16-heavy-tailed",
+    "nonfinite-nan",
+    "option-nonfinite-skip",
+    "option-accumulate-missing",
+    "compiled-once",
+)
+
+# JAX compiles each case too, and is the only other way to run some of them as users do. What
+# options do is in tests/jax/test_options.py, every time.
 JAX_SAMPLE = (
-    *SAMPLE,
+    *SHORT_SAMPLE,
+    "dtype-complex64",
     "basic-normal",
     "betas-*zero",
     "compiled-*",
@@ -71,7 +84,12 @@ JAX_SAMPLE = (
     "structure-strides",
     "subnormal-*",
 )
-SAMPLES = {"jax": JAX_SAMPLE, "jax+eager": SHORT_SAMPLE, "torch+compile": SHORT_SAMPLE}
+SAMPLES = {
+    "jax": JAX_SAMPLE,
+    "jax+eager": SHORT_SAMPLE,
+    "jax+optax": SHORT_SAMPLE,
+    "torch+compile": TORCH_SAMPLE,
+}
 
 
 def ids(*patterns):
@@ -120,9 +138,7 @@ def run_bitwise(impl, cases):
     assert (report.subnormals == "flushed") == impl.startswith("jax")
 
 
-@pytest.mark.parametrize(
-    "impl", ["numpy", "torch", "mlx", pytest.param("jax", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("impl", ["numpy", "torch", "mlx", slow("jax")])
 def test_every_case_is_bitwise(impl):
     run_bitwise(impl, list(CASES.values()))
 

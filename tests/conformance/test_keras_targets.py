@@ -94,12 +94,12 @@ MINE = textwrap.dedent("""
 def test_a_class_of_ones_own_with_other_names_on_torch_by_default(run, tmp_path):
     pytest.importorskip("torch", reason="needs the extra 'torch'")
     (tmp_path / "mine.py").write_text(MINE)
-    target = ("keras:mine:Lion", "--rename", "lr=rate", *cases("basic-*", "option-maximize"))
-    done, report, found = run(*target)
+    target = ("keras:mine:Lion", "--rename", "lr=rate")
+    done, report, found = run(*target, *cases("basic-*", "option-maximize"))
     assert done.returncode == 0, done.stdout + done.stderr
     assert report["version"] == "local on torch"
     assert found["option-maximize"]["outcome"] == "UNSUPPORTED"
-    done, _, found = run(*target, "--kwarg", "sign=-1.0")
+    done, _, found = run(*target, "--kwarg", "sign=-1.0", *cases("basic-first-step"))
     assert done.returncode == 1
     assert "behaves as `step-added`" in done.stdout
 

@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 import jsonschema
 import numpy as np
 import pytest
+from usual import slow
 
 from lion_ports.conformance import runner, session
 from lion_ports.conformance.cases import CASES, select
@@ -151,7 +152,7 @@ ABORTED, LATE = "the process was killed by SIGABRT", "no result within 1 s; the 
         ("Never", ABORTED, 1),
         ("Never", ABORTED, 2),
         ("Stuck", LATE, 2),
-        pytest.param("Stuck", LATE, 1, marks=pytest.mark.slow),
+        slow("Stuck", LATE, 1),
     ],
 )
 def test_what_dies_in_every_case_is_given_up(run, name, words, jobs):
@@ -178,7 +179,7 @@ def test_what_dies_in_every_case_is_given_up(run, name, words, jobs):
     assert took < 60
 
 
-@pytest.mark.parametrize("name", ["Spotty", "Wide"])
+@pytest.mark.parametrize("name", ["Spotty", slow("Wide")])
 def test_what_dies_in_some_cases_runs_in_all(run, name):
     done, cases = run(name, *PATTERNS, "--jobs", "2")
     assert done.returncode == 1

@@ -84,7 +84,8 @@ def test_several_processes_find_what_one_finds():
 
 @pytest.mark.parametrize("control", CONTROLS)
 def test_other_optimizers_fail_most_cases(control):
-    assert len(failures(MUTANTS[control].make, SMALL)) > len(SMALL) / 2
+    some = SMALL[::3]  # of every family; the kill matrix has them all
+    assert len(failures(MUTANTS[control].make, some)) > len(some) / 2
 
 
 @pytest.mark.parametrize("parts", drawn(COMBINATIONS, 2, seed=1), ids="+".join)
@@ -105,7 +106,7 @@ def with_options(options):
 OF_OPTIONS = [case for case in SMALL if case.category in ("option", "state")]
 
 
-@pytest.mark.parametrize("options", drawn(OPTIONS, 5, seed=2), ids="+".join)
+@pytest.mark.parametrize("options", drawn(OPTIONS, 3, seed=2), ids="+".join)
 def test_no_right_rewriting_of_the_options_fails(options):
     assert failures(with_options(options), OF_OPTIONS) == []
 
@@ -127,7 +128,7 @@ def failing_compositions(count, seed):
 
 
 def test_none_of_a_few_random_compositions_fails():
-    assert failing_compositions(40, seed=3) == []
+    assert failing_compositions(15, seed=3) == []
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """lion-bench through its command line, on tensors so small that nothing here is about time."""
 
+import json
 import os
 
 import pytest
@@ -42,6 +43,7 @@ def bench(folder, capfd, monkeypatch):
     monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
     monkeypatch.setattr(machine, "processor_ticks", dict)
     monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)  # its command line would name it
 
     def call(*arguments):
         capfd.readouterr()
@@ -52,6 +54,26 @@ def bench(folder, capfd, monkeypatch):
         return exit_.value.code, out, err
 
     return call
+
+
+@pytest.fixture(scope="session")
+def measured():
+    """What workers have answered, by what they were asked."""
+    return {}
+
+
+@pytest.fixture
+def measured_once(measured, monkeypatch):
+    """For tests of how figures are shown: what was asked for before is not measured again."""
+    run = processes.run
+
+    def remembered(request, watch):
+        asked = json.dumps(request)
+        if asked not in measured:
+            measured[asked] = json.dumps(run(request, watch))
+        return json.loads(measured[asked])
+
+    monkeypatch.setattr(processes, "run", remembered)
 
 
 @pytest.fixture

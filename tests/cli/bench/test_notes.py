@@ -5,6 +5,7 @@ import sys
 
 import pytest
 from bench_results import QUICK, document, words
+from usual import slow
 
 from lion_ports.cli.bench import machine
 
@@ -23,6 +24,7 @@ UNTOLD = {}
          "a run just before, the figures are not to be trusted; run it again on a machine at rest"),
     ],
 )  # fmt: skip
+@pytest.mark.usefixtures("measured_once")
 def test_a_busy_machine_is_noted(ticks, load, busy_cores, words, bench, folder, monkeypatch):
     before = {core: (7, 11) for core in ticks}
     after = {core: (7 + busy, 11 + total) for core, (busy, total) in ticks.items()}
@@ -70,8 +72,8 @@ NUMBA_NOTE = (
     ("matter", "only", "noted"),
     [
         ("missing", "lion-ports", True),
-        pytest.param("broken", "lion-ports", True, marks=pytest.mark.slow),
-        pytest.param("missing", "torch SGD*", False, marks=pytest.mark.slow),  # none of ours
+        slow("broken", "lion-ports", True),
+        slow("missing", "torch SGD*", False),  # none of ours
     ],
 )
 def test_steps_without_numba_are_noted(matter, only, noted, bench, folder, monkeypatch):
@@ -92,7 +94,8 @@ def test_steps_without_numba_are_noted(matter, only, noted, bench, folder, monke
 
 @pytest.mark.parametrize(
     "command",
-    ["step --shapes 2x10 --only lion-ports", pytest.param("train", marks=pytest.mark.slow)],
+    # A step has none in test_step.py either, every time.
+    [slow("step --shapes 2x10 --only lion-ports"), slow("train")],
 )
 def test_with_numba_there_is_no_note(command, bench, folder):
     pytest.importorskip("numba", reason="needs numba, which is not installed")

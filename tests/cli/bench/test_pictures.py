@@ -6,6 +6,8 @@ import re
 import pytest
 from bench_results import QUICK, words
 
+pytestmark = pytest.mark.usefixtures("measured_once")
+
 STEP = ("step", "--backend", "mlx", "--shapes", "2x128", *QUICK)
 PAIR = ("--only", "lion-ports", "--only", "mlx Lion")
 LONG = "momentum_dtype=int8,betas=(0.9, 0.95),global_clipnorm=1.0,nonfinite=skip"

@@ -4,6 +4,7 @@ import shlex
 
 import pytest
 from bench_results import QUICK
+from usual import covering
 
 
 @pytest.mark.parametrize(
@@ -91,8 +92,7 @@ BROKEN = {
 }
 
 
-@pytest.mark.parametrize("matter", BROKEN)
-@pytest.mark.parametrize("command", ["step --shapes 2x10", "train"])
+@pytest.mark.parametrize(("command", "matter"), covering(["step --shapes 2x10", "train"], BROKEN))
 def test_a_backend_that_does_not_import_is_named_before_the_measurement(
     command, matter, bench, folder
 ):

@@ -1,7 +1,10 @@
 """``lion-bench step``: what is measured of whom, and how it is shown."""
 
+from importlib.util import find_spec
+
 import pytest
 from bench_results import QUICK, contenders, document
+from usual import slow
 
 from lion_ports.cli.bench.catalog import CONTENDERS
 from lion_ports.cli.bench.files import markers
@@ -37,6 +40,7 @@ def test_one_step_of_ours_and_theirs(bench, folder):
             assert entry["ours"] == name.startswith("lion-ports")
             assert name in out
         assert contenders(result)[result["baseline"]]["times_baseline"] == 1
+    assert ("numba is" in out) is (find_spec("numba") is None)
     torch, jax, mlx = (contenders(result) for result in found["backends"])
     for entry in (
         jax["lion-ports fused_lion"],
@@ -122,8 +126,8 @@ def test_only_knows_the_names_of_peers_and_leaves_none_of_them_out(bench, folder
 @pytest.mark.parametrize(
     ("backend", "ours"),
     [
-        ("torch", "lion-ports"),
-        pytest.param("jax", "lion-ports fused_lion", marks=pytest.mark.slow),
+        slow("torch", "lion-ports"),
+        slow("jax", "lion-ports fused_lion"),
         ("mlx", "lion-ports"),
     ],
 )

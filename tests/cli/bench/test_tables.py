@@ -7,6 +7,8 @@ from bench_results import QUICK, contenders, document
 
 from lion_ports.cli.bench.printed import number, times
 
+pytestmark = pytest.mark.usefixtures("measured_once")
+
 STEP = ("step", "--backend", "mlx", "--shapes", "2x128", *QUICK)
 LONG = "momentum_dtype=int8,betas=(0.9, 0.95),global_clipnorm=1.0,nonfinite=skip"
 
