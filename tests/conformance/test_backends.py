@@ -55,7 +55,6 @@ TORCH_SAMPLE = (
     "dtype-bfloat16-heavy-tailed",
     "nonfinite-nan",
     "option-nonfinite-skip",
-    "option-accumulate-missing",
     "compiled-once",
 )
 

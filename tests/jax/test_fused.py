@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from usual import covering, slow
 
 from lion_ports.jax import fused_lion
 
@@ -17,20 +18,18 @@ def donated(optimizer):
 
 
 # float16 is left out: there XLA on the CPU computes the parameter twice, and copies for it.
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"weight_decay": 0.1, "mask": {"w": True, "b": False}},
-        {"weight_decay": 0.1, "decay": "independent", "cautious_decay": True, "maximize": True},
-        {"mu_dtype": "bfloat16", "nonlinearity": "tanh"},
-        {"loss_scale": 8.0, "clipvalue": 0.1},
-        {"gradient_accumulation_steps": 4},
-        {"ema_decay": 0.9, "ema_overwrite_every": 3},
-    ],
-    ids=str,
-)
+DONATED = [
+    {},
+    {"weight_decay": 0.1, "mask": {"w": True, "b": False}},
+    {"weight_decay": 0.1, "decay": "independent", "cautious_decay": True, "maximize": True},
+    {"mu_dtype": "bfloat16", "nonlinearity": "tanh"},
+    {"loss_scale": 8.0, "clipvalue": 0.1},
+    {"gradient_accumulation_steps": 4},
+    {"ema_decay": 0.9, "ema_overwrite_every": 3},
+]
+
+
+@pytest.mark.parametrize(("options", "dtype"), covering(DONATED, ["float32", "bfloat16"]), ids=str)
 def test_a_donated_step_needs_no_temporary_bytes(options, dtype, arrays):
     optimizer = fused_lion(**options)
     params, grads = (arrays(i, dtype, (512, 1024)) for i in (1, 2))
@@ -104,10 +103,10 @@ def one_by_one(optimizer, params, grads):
 @pytest.mark.parametrize(
     ("dtype", "options"),
     [
-        pytest.param("float32", DECAY, id="float32-decay", marks=pytest.mark.slow),
+        slow("float32", DECAY, id="float32-decay"),
         pytest.param("bfloat16", DECAY, id="bfloat16-decay"),
         pytest.param("float32", OPTIONS, id="float32-many"),
-        pytest.param("bfloat16", OPTIONS, id="bfloat16-many", marks=pytest.mark.slow),
+        slow("bfloat16", OPTIONS, id="bfloat16-many"),
     ],
 )
 def test_steps_in_one_program_are_the_steps_one_by_one(dtype, options, arrays, assert_same):
@@ -147,7 +146,7 @@ def test_a_sum_begins_at_plus_zero_in_a_program_that_sees_it_begin():
 
 @pytest.mark.parametrize(
     "options",
-    [pytest.param(DECAY, id="decay", marks=pytest.mark.slow), pytest.param(OPTIONS, id="many")],
+    [slow(DECAY, id="decay"), pytest.param(OPTIONS, id="many")],
 )
 def test_vmap_trains_several_models_at_once(options, arrays, assert_same):
     optimizer = fused_lion(1e-2, **options)

@@ -1,6 +1,7 @@
 """The step where XLA on the CPU was told to make one loop of several outputs (docs/jax.md)."""
 
 import pytest
+from usual import slow
 
 FLAG = "--xla_backend_extra_options=xla_cpu_use_multi_output_fusion"
 
@@ -46,10 +47,10 @@ for _ in range(4):
     [
         ("float32", 1),
         ("bfloat16", 2),
-        ("float16", 1),
-        pytest.param("float32", 2, marks=pytest.mark.slow),
-        pytest.param("bfloat16", 1, marks=pytest.mark.slow),
-        pytest.param("float16", 2, marks=pytest.mark.slow),
+        slow("float16", 1),
+        slow("float32", 2),
+        slow("bfloat16", 1),
+        slow("float16", 2),
     ],
 )
 def test_parameter_and_momentum_are_written_in_one_loop(dtype, devices, python):

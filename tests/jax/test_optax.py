@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from usual import slow
 
 from lion_ports import ConfigError, LionConfig, reference
 from lion_ports.jax import LionState, averaged_params, fused_lion, lion, scale_by_lion
@@ -41,7 +42,7 @@ def test_a_chain_gives_lion_what_came_before(arrays, stream, assert_same):
 
 
 # Other dtypes than bfloat16, which rounds most.
-ALIKE = [pytest.param(dtype, marks=pytest.mark.slow) for dtype in ("float32", "float16")]
+ALIKE = [slow(dtype) for dtype in ("float32", "float16")]
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", ALIKE[0]])
@@ -130,7 +131,7 @@ def test_states_are_found_and_mapped_by_optax(arrays):
     assert labels.count is state[1].count
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", [ALIKE[0], "bfloat16"])
 def test_a_parameter_that_stays_keeps_its_zeros_sign(dtype):
     """Between updates, without a gradient, and after a step that is left out: x + -0 is x."""
     params = {"x": jnp.array([-0.0, 0.0, 1.0], dtype)}

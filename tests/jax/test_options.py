@@ -3,6 +3,7 @@
 import ml_dtypes
 import numpy as np
 import pytest
+from usual import slow
 
 jax = pytest.importorskip("jax", reason="needs the extra 'jax'")
 optax = pytest.importorskip("optax", reason="needs the extra 'jax'")
@@ -111,13 +112,13 @@ def names(options):
 
 
 # Where the transform does anything that the fused step does not do as well.
-TRANSFORMED = ("none", "decay", "skip", "cautious", "accumulate", "ema", "ema-accumulate", "all")
+TRANSFORMED = ("decay", "skip", "cautious", "ema-accumulate", "all")
 RUNS = [
     *((option, "float32", fused, 1) for option in OPTIONS | FUSED_ONLY),
-    *((option, "float32", fused, 0) for option in (*TRANSFORMED, "l2", "loss-scale-dynamic")),
+    *((option, "float32", fused, 0) for option in ("none", "cautious", "l2")),
     *((option, "float32", transform, 1) for option in TRANSFORMED),
-    *(("all", dtype, fused, 1) for dtype in DTYPES if dtype != "float32"),
-    *((option, "bfloat16", fused, 1) for option in ("ema", "ema-overwrite", "accumulate", "l2")),
+    *(("all", dtype, fused, 1) for dtype in ("float16", "float64", "complex64")),
+    *((option, "bfloat16", fused, 1) for option in ("ema-overwrite", "accumulate", "l2")),
 ]
 SLOW = [
     (option, dtype, make, jit)
@@ -131,7 +132,7 @@ SLOW = [
 
 @pytest.mark.parametrize(
     ("option", "dtype", "make", "compiled"),
-    [*RUNS, *(pytest.param(*run, marks=pytest.mark.slow) for run in SLOW)],
+    [*RUNS, *(slow(*run) for run in SLOW)],
 )
 def test_equals_the_reference(option, dtype, make, compiled, assert_same, strict):
     options = (OPTIONS | FUSED_ONLY)[option]

@@ -3,6 +3,7 @@
 import textwrap
 
 import pytest
+from usual import slow
 
 HEAD = """
 import re
@@ -103,18 +104,18 @@ for shape, spec, sends in CASES:
 """
 
 
-DIVIDED = [
-    ((4, 4, 256), ("d",), False),
+DIVIDED = [((4, 4, 256), ("d",), False), ((64, 512), (None, "d"), True)]
+ALIKE = [
     ((64, 8), (), False),
-    ((64, 512), (None, "d"), True),
     ((1000,), ("d",), True),
+    ((64, 128), ("d",), False),
+    ((64, 100), ("d",), True),
 ]
-ALIKE = [((64, 128), ("d",), False), ((64, 100), ("d",), True)]
 
 
 @pytest.mark.parametrize(
     "cases",
-    [pytest.param(DIVIDED, id="some"), pytest.param(ALIKE, id="alike", marks=pytest.mark.slow)],
+    [pytest.param(DIVIDED, id="some"), slow(ALIKE, id="alike")],
 )
 def test_small_state_is_divided_on_a_mesh_of_explicit_axes(cases, python):
     """Which refuses to flatten what is divided; rows of whole blocks need not be flattened."""

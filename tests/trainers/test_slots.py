@@ -6,6 +6,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
+from usual import slow
 
 from lion_ports.reference import storage
 from lion_ports.trainers import slots
@@ -56,9 +57,8 @@ def equal(one: dict[str, Any], other: dict[str, Any]) -> None:
     ("backend", "kind"),
     [
         *((backend, kind) for backend in ("torch", "mlx") for kind in KINDS),
-        ("jax", "adamw"),
         ("jax", "8 bits and int8 momentum"),
-        *(pytest.param("jax", kind, marks=pytest.mark.slow) for kind in list(KINDS)[2:-1]),
+        *(slow("jax", kind) for kind in list(KINDS)[1:-1]),
     ],
 )
 def test_what_is_kept_is_what_is_said(
@@ -147,7 +147,7 @@ def test_a_small_state_moves_between_backends(parameters: dict[str, Any], tokens
 @pytest.mark.parametrize(
     ("kind", "first", "last"),
     [
-        pytest.param("int8 momentum", 1e-5, 2e-3, marks=pytest.mark.slow),
+        slow("int8 momentum", 1e-5, 2e-3),
         ("8 bits and int8 momentum", 2e-3, 1e-2),
     ],
 )
@@ -164,7 +164,7 @@ def test_the_losses_of_the_backends_stay_together(
         assert losses[backend][9] == pytest.approx(losses["jax"][9], abs=last)
 
 
-@pytest.mark.parametrize("backend", ["torch", "mlx", pytest.param("jax", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("backend", ["torch", "mlx", slow("jax")])
 def test_steps_below_the_spacing_of_bfloat16_are_not_lost(
     parameters: dict[str, Any], tokens: Any, backend: str
 ) -> None:
