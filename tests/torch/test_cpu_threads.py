@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
 pytest.importorskip("numba", reason="needs numba, which is not installed")
 
 from lion_ports.torch import Lion  # noqa: E402
+from lion_ports.torch import threads as dealt  # noqa: E402
 from lion_ports.torch.threads import in_blocks  # noqa: E402
 
 # Some tensors that are worth several threads, and some that are not.
@@ -22,6 +23,16 @@ def threads():
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)
+
+
+@pytest.fixture(params=["of torch", "of a pool"])
+def whose(request, monkeypatch):
+    """Which threads take part."""
+    if request.param == "of a pool":
+        monkeypatch.setattr(dealt, "_parallel", lambda: None)
+    elif dealt._parallel() is None:
+        pytest.skip("needs torch with the OpenMP of GNU or LLVM, on Linux")
+    return request.param
 
 
 def training(seed=0, sizes=SIZES, **options):
@@ -39,7 +50,7 @@ def state_of(optimizer):
 
 
 @pytest.mark.parametrize("cautious", [False, True])
-def test_the_number_of_threads_does_not_change_a_bit(cautious, threads, bits):
+def test_the_number_of_threads_does_not_change_a_bit(cautious, threads, bits, whose):
     results = []
     for number in (1, 2, 5):
         threads(number)
@@ -49,7 +60,7 @@ def test_the_number_of_threads_does_not_change_a_bit(cautious, threads, bits):
     assert results[0] == results[1] == results[2]
 
 
-def test_every_block_is_worked_on_once_by_as_many_threads_as_torch_has(threads):
+def test_every_block_is_worked_on_once_by_as_many_threads_as_torch_has(threads, whose):
     threads(3)
     seen, names = [], set()
     together = threading.Barrier(3, timeout=60)
@@ -63,11 +74,12 @@ def test_every_block_is_worked_on_once_by_as_many_threads_as_torch_has(threads):
     in_blocks(work, 10_000_019)
     seen.sort()
     assert len(names) == 3
+    assert any(name.startswith("lion") for name in names) == (whose == "of a pool")
     assert (seen[0][0], seen[-1][1]) == (0, 10_000_019)
     assert all(a[1] == b[0] for a, b in itertools.pairwise(seen))
 
 
-def test_an_error_in_another_thread_is_raised_in_this_one(threads):
+def test_an_error_in_another_thread_is_raised_in_this_one(threads, whose):
     threads(2)
     here = threading.current_thread()
     failed = threading.Event()
@@ -83,7 +95,7 @@ def test_an_error_in_another_thread_is_raised_in_this_one(threads):
         in_blocks(work, 1_000_000)
 
 
-def test_an_error_in_this_thread_waits_for_the_others(threads):
+def test_an_error_in_this_thread_waits_for_the_others(threads, whose):
     """What they write to may be let go of afterwards, as when Ctrl-C ends a step."""
     threads(2)
     here, done = threading.current_thread(), []
@@ -104,7 +116,30 @@ def test_an_error_in_this_thread_waits_for_the_others(threads):
     assert done[-1] == 1_000_000
 
 
-def test_optimizers_step_in_several_threads_at_once(threads, bits):
+def test_a_key_that_ctypes_has_lost_ends_the_step(threads, monkeypatch):
+    """Ctrl-C before the first line of what OpenMP calls in this thread."""
+    threads(2)
+    monkeypatch.setattr(dealt, "_parallel", lambda: lambda *_: None)
+    with pytest.raises(KeyboardInterrupt):
+        in_blocks(print, 1_000_000)
+
+
+def test_a_team_has_all_threads_of_torch_or_is_not_asked(threads, monkeypatch):
+    """GNU's OpenMP ends those that are left out, and torch would have to start them again."""
+    threads(3)
+    teams = []
+
+    def parallel(body, argument, threads, flags):
+        teams.append(threads)
+        body(None)
+
+    monkeypatch.setattr(dealt, "_parallel", lambda: parallel)
+    for elements in (dealt.GRAIN, 2 * dealt.GRAIN, 9 * dealt.GRAIN):
+        in_blocks(lambda first, last: None, elements)
+    assert teams == [3, 3]
+
+
+def test_optimizers_step_in_several_threads_at_once(threads, bits, whose):
     threads(2)
     alone, beside = [[training(seed) for seed in range(4)] for _ in range(2)]
     for optimizer in alone:
@@ -178,6 +213,26 @@ optimizer.step()
 assert right(p)
 """
 
+# Torch has used its threads, and would wait for them in the child.
+FORK_AFTER_TORCH = """
+import os, numpy as np, torch
+
+torch.set_num_threads(3)
+torch.ones(1 << 20).add_(1)
+child = os.fork()
+if not child:
+    from lion_ports.torch import Lion
+
+    zeros, ones = (torch.from_numpy(np.full(1 << 21, n, np.float32)) for n in (0, 1))
+    p = torch.nn.Parameter(zeros)
+    p.grad = ones
+    optimizer = Lion([p], lr=0.5)
+    optimizer.state[p]["exp_avg"] = torch.from_numpy(np.zeros(1 << 21, np.float32))
+    optimizer.step()
+    os._exit(0 if (p.detach().numpy() == -0.5).all() else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+
 # Two steps as in training(); {first} and {then} say what is the matter with numba.
 STEPS = """
 import sys, warnings
@@ -216,8 +271,9 @@ MATTERS = {
 }
 
 
-def test_processes_that_are_forked_off_step_on(worker, tmp_path):
-    (tmp_path / "forks.py").write_text(FORKS, encoding="utf-8")
+@pytest.mark.parametrize("script", [FORKS, FORK_AFTER_TORCH], ids=["of ours", "of torch"])
+def test_processes_that_are_forked_off_step_on(script, worker, tmp_path):
+    (tmp_path / "forks.py").write_text(script, encoding="utf-8")
     worker(tmp_path / "forks.py", tmp_path)
 
 
