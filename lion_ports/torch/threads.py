@@ -20,8 +20,9 @@ import torch
 
 # Elements that are worth waking another thread for.
 GRAIN = 1 << 19
-# Blocks for each thread, so that one that is late, or disturbed, gets fewer of them.
-_BLOCKS = 4
+# Blocks for each thread, so that one that is late, or disturbed, gets fewer of them. Not
+# many, for between two blocks it may have to wait for the interpreter.
+_BLOCKS = 2
 
 # Of the flags of a process: "forked but did not exec", PF_FORKNOEXEC in sched.h of Linux.
 _FORKED = 0x40
