@@ -1,12 +1,10 @@
 """The fused step under the transformations of JAX: jit, donation, scan, vmap, grad."""
 
-import itertools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from usual import covering, slow
+from usual import covering, in_pairs, slow
 
 from lion_ports.jax import fused_lion
 
@@ -79,9 +77,7 @@ OPTIONS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("x", "g", "m"), [*itertools.product(DTYPES, DTYPES, (None, "float32", "bfloat16"))]
-)
+@pytest.mark.parametrize(("x", "g", "m"), in_pairs(DTYPES, DTYPES, (None, "float32", "bfloat16")))
 def test_the_carry_of_a_scan_keeps_its_dtypes(x, g, m, arrays):
     optimizer = fused_lion(1e-2, mu_dtype=m, **OPTIONS)
     params = arrays(4, x)

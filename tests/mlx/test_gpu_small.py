@@ -42,7 +42,6 @@ DECAY = Scalars(2.0**-7 * 1.1, 0.95, 0.98, 0.1)
 BEFORE = (1 << 32) + 77
 TAKEN = [run for run in RUNS if "cautious" not in run[1]]
 
-mixture_ids = pytest.mark.parametrize("dtypes", MIXTURES, ids=lambda ds: "-".join(map(str, ds)))
 languages = pytest.mark.parametrize("language", LANGUAGES)
 
 
@@ -114,8 +113,7 @@ def test_floats_of_any_bits(dtypes, language, tmp_path, monkeypatch):
 
 
 @needs_gpp
-@languages
-@pytest.mark.parametrize("dtypes", [SMALL, MIXTURES[-1]], ids=["codes", "floats"])
+@pytest.mark.parametrize(("dtypes", "language"), in_turn([SMALL, MIXTURES[-1]]))
 def test_tails(dtypes, language, tmp_path, monkeypatch):
     on_the_cpu(monkeypatch, tmp_path, language)
     for size in (1, 2, 7, 8, 31, 33, 127, 128, 129, 255, 257, 895, 897, 1024):
@@ -144,7 +142,7 @@ def test_scalars(tmp_path, monkeypatch):
 
 
 @needs_gpp
-@pytest.mark.parametrize(("dtypes", "language"), in_turn(MIXTURES, first=1))
+@pytest.mark.parametrize(("dtypes", "language"), in_turn(MIXTURES, first=1, every=4))
 def test_what_does_not_move_keeps_every_bit(dtypes, language, tmp_path, monkeypatch):
     on_the_cpu(monkeypatch, tmp_path, language)
     x, g, kept = parts(dtypes, 1021)
@@ -155,7 +153,7 @@ def test_what_does_not_move_keeps_every_bit(dtypes, language, tmp_path, monkeypa
 
 
 @needs_gpp
-@pytest.mark.parametrize(("run", "language"), in_turn(TAKEN))
+@pytest.mark.parametrize(("run", "language"), in_turn(TAKEN, every=2))
 def test_runs_equal_the_reference(run, language, tmp_path, monkeypatch):
     dtype, options = run
     sources = on_the_cpu(monkeypatch, tmp_path, language)
@@ -191,7 +189,14 @@ def test_metal_finds_its_inputs_in_the_address_space_it_is_told(size, tmp_path, 
 
 
 @needs_nvcc
-@mixture_ids
+@pytest.mark.parametrize(
+    "dtypes",
+    [
+        pytest.param(dtypes, marks=[] if dtypes in (SMALL, MIXTURES[-1]) else [pytest.mark.slow])
+        for dtypes in MIXTURES
+    ],
+    ids=lambda dtypes: "-".join(map(str, dtypes)),
+)
 def test_nvcc_fuses_no_product_and_sum(dtypes, tmp_path, monkeypatch):
     sources = on_the_cpu(monkeypatch, tmp_path, "cuda", runs=False)
     moved(*parts(dtypes, 300))

@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from usual import usually
 
 triton = pytest.importorskip("triton", reason="needs triton, which is not installed")
 
@@ -14,21 +15,29 @@ NVIDIA = [GPUTarget("cuda", architecture, 32) for architecture in (80, 90, 100)]
 AMD = [GPUTarget("hip", architecture, 64) for architecture in ("gfx90a", "gfx942")]
 TOOLS = Path(triton.__file__).with_name("backends") / "nvidia" / "bin"
 
-targets = pytest.mark.parametrize("target", NVIDIA + AMD, ids=lambda t: f"{t.backend}-{t.arch}")
-one_of_each = pytest.mark.parametrize("target", [NVIDIA[1], AMD[1]], ids=["sm_90", "gfx942"])
+ONE_OF_EACH = [NVIDIA[1], AMD[1]]  # which are compiled for by default
+
+
+def name(target):
+    return f"{target.backend}-{target.arch}"
+
+
+one_of_each = pytest.mark.parametrize("target", ONE_OF_EACH, ids=["sm_90", "gfx942"])
+targets = pytest.mark.parametrize("target", usually(ONE_OF_EACH, NVIDIA + AMD), ids=name)
+nvidia = pytest.mark.parametrize("target", usually(ONE_OF_EACH[:1], NVIDIA), ids=name)
 
 
 def of_mixtures(mixtures, usual=3):
-    """Every mixture of dtypes on every target; by default one of the usual ones on each."""
+    """Every mixture of dtypes on every target; by default the first ones on two in turn."""
     runs = [
         pytest.param(
             target,
             dtypes,
-            id=f"{'-'.join(map(str, dtypes))}-{target.backend}-{target.arch}".replace("torch.", ""),
-            marks=[] if i == j % usual else [pytest.mark.slow],
+            id=f"{'-'.join(map(str, dtypes))}-{name(target)}".replace("torch.", ""),
+            marks=[] if i < usual and target == ONE_OF_EACH[i % 2] else [pytest.mark.slow],
         )
         for i, dtypes in enumerate(mixtures)
-        for j, target in enumerate(NVIDIA + AMD)
+        for target in NVIDIA + AMD
     ]
     return pytest.mark.parametrize(("target", "dtypes"), runs)
 

@@ -34,14 +34,14 @@ needs_fma = pytest.mark.skipif(
 )
 
 
-def in_turn(values, first=0):
-    """Each value with each language, by default with one of them, for each is compiled."""
+def in_turn(values, first=0, every=1):
+    """Each value with each language; by default some with one of them, for each is compiled."""
     return [
         pytest.param(
             value,
             language,
             id="-".join(map(str, (*value, language))),
-            marks=[pytest.mark.slow] if (i + j + first) % 2 else [],
+            marks=[pytest.mark.slow] if (i // every + j + first) % 2 or i % every else [],
         )
         for i, value in enumerate(values)
         for j, language in enumerate(LANGUAGES)

@@ -30,8 +30,22 @@ def covering(*parameters):
     parameters = [list(values) for values in parameters]
     longest = max(map(len, parameters))
     usual = {tuple(k % len(values) for values in parameters) for k in range(longest)}
+    return _combinations(parameters, lambda places: places in usual)
+
+
+def in_pairs(*parameters):
+    """Every combination of as many values each; by default any value with any of any other.
+
+    Of three parameters with 4 values the usual ones are 16 of 64: any two decide the third.
+    """
+    (count,) = {len(values) for values in parameters}
+    return _combinations(parameters, lambda places: sum(places) % count == 0)
+
+
+def _combinations(parameters, usual):
+    """As cases; ``usual`` tells from the places of the values whether one runs by default."""
     return [
-        (pytest.param if places in usual else slow)(
+        (pytest.param if usual(places) else slow)(
             *(values[i] for values, i in zip(parameters, places, strict=True))
         )
         for places in itertools.product(*(range(len(values)) for values in parameters))

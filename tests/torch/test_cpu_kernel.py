@@ -11,6 +11,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from usual import usually
 
 from lion_ports.config import Rule, Scalars
 from lion_ports.reference import lion_update
@@ -198,8 +199,8 @@ def test_the_plain_operations_have_the_same_bits():
 
 def test_thousands_of_tensors_are_one_call():
     rng = np.random.default_rng(0)
-    for way in WAYS.values():
-        check(updates(1, (BF16, F32, F32), rng.integers(0, 40, 2000)), *way)
+    for way in ("lion", "all"):
+        check(updates(1, (BF16, F32, F32), rng.integers(0, 40, 2000)), *WAYS[way])
 
 
 def test_addresses_need_not_be_aligned_to_vectors():
@@ -207,7 +208,7 @@ def test_addresses_need_not_be_aligned_to_vectors():
     check([Update(*(t[1:] for t in whole))], *WAYS["lion"])
 
 
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("dtype", usually([F32, BF16], DTYPES), ids=str)
 def test_the_machine_code(dtype, tmp_path, monkeypatch):
     kernel = edited_kernel("", "", tmp_path, monkeypatch)  # one from the cache cannot be looked at
     monkeypatch.setattr(lion_ports.torch, "cpu_kernel", kernel)

@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from usual import usually
 
 pytest.importorskip("torch", reason="needs the extra 'torch'")
 
@@ -16,7 +17,6 @@ TEXT = PAGE.read_text()
 BLOCKS = re.findall(r"^```python ?(\w*)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 PLAIN = [code for kind, code in BLOCKS if not kind]
 APART = {kind: code for kind, code in BLOCKS if kind}
-FRAMEWORKS = ("accelerate", "lightning", "transformers")
 
 
 @pytest.mark.parametrize("code", PLAIN, ids=range(len(PLAIN)))
@@ -27,8 +27,8 @@ def test_blocks_run(code, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     "kind",
-    # What these three do is in test_peers.py, every time.
-    [pytest.param(k, marks=[pytest.mark.slow] if k in FRAMEWORKS else []) for k in APART],
+    # What the others do is in test_peers.py and test_distributed.py, every time.
+    usually(["lion_pytorch"], APART),
 )
 def test_blocks_run_in_processes_of_their_own(kind, worker, tmp_path):
     if kind != "torchrun" and find_spec(kind) is None:

@@ -20,6 +20,7 @@ from gpu_programs import (  # noqa: E402
     instructions,
     listing,
     moved,
+    nvidia,
     of_mixtures,
     one_of_each,
     programs,
@@ -94,7 +95,7 @@ def test_cautious(compiled, target, tmp_path):
         assert spilt(program, tmp_path) == 0
 
 
-@pytest.mark.parametrize("target", NVIDIA, ids=lambda t: f"sm_{t.arch}")
+@nvidia
 def test_machine_code_of_nvidia(compiled, target, tmp_path):
     """What ptxas, which could fuse by itself, makes of the program."""
     count = Counter(instructions(*compiled(target, (F32,) * 3), tmp_path))

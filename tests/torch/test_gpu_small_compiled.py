@@ -13,17 +13,20 @@ torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
 pytest.importorskip("triton", reason="needs triton, which is not installed")
 
 from gpu_programs import (  # noqa: E402
-    NVIDIA,
+    ONE_OF_EACH,
     fused,
     inexact,
     instructions,
     moved,
+    name,
+    nvidia,
     of_mixtures,
     one_of_each,
     programs,
     spilt,
     targets,
 )
+from usual import usually  # noqa: E402
 
 from lion_ports.torch import gpu, gpu_small, gpu_small_kernel  # noqa: E402
 from lion_ports.torch.jobs import SmallUpdate  # noqa: E402
@@ -115,7 +118,7 @@ def test_rules(compiled, target, tmp_path):
     assert spilt(program, tmp_path) == 0
 
 
-@pytest.mark.parametrize("target", NVIDIA, ids=lambda t: f"sm_{t.arch}")
+@nvidia
 def test_machine_code_of_nvidia(compiled, target, tmp_path):
     """What ptxas, which could fuse by itself, makes of the program."""
     (program,) = compiled(target, (BF16, BF16, I8, I8))
@@ -144,7 +147,7 @@ def test_other_counts_compile_nothing(compiled, target):
     assert all(program == made[0] for program in made)
 
 
-@one_of_each
+@pytest.mark.parametrize("target", usually(ONE_OF_EACH[:1], ONE_OF_EACH), ids=name)
 def test_the_checks_find(compiled, target, tmp_path):
     """Fusion, blocks too small for so many lanes, and too few registers."""
     dtypes = BF16, BF16, I8, I8

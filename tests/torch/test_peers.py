@@ -3,6 +3,7 @@
 from importlib.util import find_spec
 
 import pytest
+from usual import slow
 
 torch = pytest.importorskip("torch", reason="needs the extra 'torch'")
 
@@ -20,9 +21,8 @@ def run(worker, tmp_path):
     return of
 
 
-@pytest.mark.parametrize(
-    "package", ["accelerate", pytest.param("lightning", marks=pytest.mark.slow)]
-)
+# The Trainer of Hugging Face, which runs every time, trains by Accelerate.
+@pytest.mark.parametrize("package", [slow("accelerate"), slow("lightning")])
 def test_the_bits_are_those_of_a_plain_loop(package, run, bits):
     found = run(package)
     assert bits(found[package]) == bits(found["alone"])
