@@ -53,12 +53,19 @@ def bits() -> Callable[[Any], Any]:
 
 @pytest.fixture(scope="session")
 def worker() -> Worker:
-    """Run a script, of workers/ or not, in a folder; under torchrun for several processes."""
+    """Run a script, of workers/ or not, in a folder.
 
-    def run(script: str | Path, folder: Path, processes: int = 1) -> None:
-        launch = (*TORCHRUN, str(processes)) if processes > 1 else ()
+    Under torchrun for several processes, or, with ``forked``, in less time by workers/forked.py.
+    """
+
+    def run(script: str | Path, folder: Path, processes: int = 1, *, forked: bool = False) -> None:
+        words: tuple[str | Path, ...] = (WORKERS / script, folder)
+        if forked:
+            words = (WORKERS / "forked.py", *words, str(processes))
+        elif processes > 1:
+            words = (*TORCHRUN, str(processes), *words)
         done = subprocess.run(
-            (sys.executable, *launch, WORKERS / script, folder),
+            (sys.executable, *words),
             env={
                 **os.environ,
                 "PYTHONPATH": PACKAGES,

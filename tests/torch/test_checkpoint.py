@@ -14,7 +14,7 @@ from lion_ports.torch import Lion  # noqa: E402
 def runs(worker, tmp_path_factory):
     """By setting: parameters and momenta of the run that went through, and of those resumed."""
     folder = tmp_path_factory.mktemp("checkpoint")
-    worker("checkpoint.py", folder, processes=2)
+    worker("checkpoint.py", folder, processes=2, forked=True)
     worker("checkpoint.py", folder)
     files = [torch.load(folder / f"{name}.pt") for name in ("rank0", "rank1", "alone")]
     return {name: files[0][name] | {"other": files[1][name]} | files[2][name] for name in files[0]}

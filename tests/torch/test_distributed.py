@@ -1,4 +1,4 @@
-"""DDP, FSDP2 and DTensors, started by torchrun: the bits of one process."""
+"""DDP, FSDP2 and DTensors, in processes as torchrun starts them: the bits of one process."""
 
 import pytest
 
@@ -25,7 +25,7 @@ def data_parallel(worker, tmp_path_factory):
 @pytest.fixture(scope="module")
 def dtensors(worker, tmp_path_factory):
     folder = tmp_path_factory.mktemp("dtensors")
-    worker("dtensors.py", folder, processes=4)
+    worker("dtensors.py", folder, processes=4, forked=True)
     return [torch.load(folder / f"rank{rank}.pt") for rank in range(4)]
 
 
