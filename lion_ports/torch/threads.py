@@ -10,10 +10,9 @@ one when a process steps that was forked off another.
 import ctypes
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
 from itertools import count
-from threading import get_ident
 from typing import Any
 
 import torch
@@ -34,7 +33,8 @@ def in_blocks(work: Callable[[int, int], object], elements: int, *, grain: int =
     """Call ``work(first, last)`` on ranges that make up ``range(elements)``.
 
     As many threads take part as torch has at the moment (``torch.set_num_threads``), this one among
-    them, if there are ``grain`` elements for each of the others. Returns when all is done.
+    them, if there are ``grain`` elements for each of the others. Returns when all is done; an error
+    of a block, or Ctrl-C, is raised when no thread is at work any more.
 
     >>> covered = []
     >>> in_blocks(lambda first, last: covered.extend(range(first, last)), 10)
@@ -47,61 +47,74 @@ def in_blocks(work: Callable[[int, int], object], elements: int, *, grain: int =
         work(0, elements)
         return
     blocks, numbers = threads * _BLOCKS, count()
+    errors: list[BaseException] = []
 
-    def take_blocks() -> None:
+    def here() -> None:
         while (i := next(numbers)) < blocks:
             work(elements * i // blocks, elements * (i + 1) // blocks)
 
-    # Always all of a team: GNU's ends those of its threads that are left out once.
-    call = _call_in_team if threads == available and _parallel() is not None else _call_in_pool
-    call(take_blocks, threads)
-
-
-def _call_in_team(task: Callable[[], None], threads: int) -> None:
-    """Call a task in so many threads at once, this one and those that torch has beside it."""
-    errors: dict[int, BaseException | None] = {}
-
-    def body(_: Any) -> None:
-        error = None
+    def beside(_: Any = None) -> None:
         try:
-            task()
-        except BaseException as raised:
-            error = raised
-        errors[get_ident()] = error
+            here()
+        except BaseException as error:
+            errors.append(error)
 
-    parallel: Any = _parallel()
-    parallel(_Body(body), None, threads, 0)
-    # Ctrl-C in this thread before the first line of ``body`` does not come out of it.
-    here = errors.pop(get_ident(), KeyboardInterrupt())
-    for error in (here, *errors.values()):
-        if error is not None:
-            raise error
-
-
-def _call_in_pool(task: Callable[[], None], threads: int) -> None:
-    """Call a task in so many threads at once, this one and those of a pool."""
-    others = [_pool().submit(task) for _ in range(threads - 1)]
+    # Always all of a team: GNU's ends those of its threads that are left out once.
+    call = _call_in_team if threads == available and _team() is not None else _call_in_pool
     try:
-        task()
+        call(here, beside, threads)
+        if errors:
+            raise errors.pop()
+    finally:
+        errors.clear()  # their tracebacks have this list, and with it all that was worked on
+
+
+def _call_in_team(here: Callable[[], None], beside: Callable[..., None], threads: int) -> None:
+    """Call one function in this thread, and the other in those that torch has beside it."""
+    start, end = _team()
+    body = _Body(beside)
+    try:
+        start(body, None, threads)
+        here()
     finally:  # by Ctrl-C as well: what they write to may be let go of after this
-        begun = [other for other in others if not other.cancel()]
-        wait(begun)
-    for other in begun:
-        other.result()
+        end()
+
+
+def _call_in_pool(here: Callable[[], None], beside: Callable[..., None], threads: int) -> None:
+    """Call one function in this thread, and the other in those of a pool."""
+    others = []
+    try:
+        others += [_pool().submit(beside) for _ in range(threads - 1)]
+        here()
+    finally:  # as above
+        _end(others)
+
+
+def _end(others: list[Future[None]]) -> None:
+    """Wait for those that have begun, even if Ctrl-C comes again; the rest are left out."""
+    try:
+        wait([other for other in others if not other.cancel()])
+    except BaseException:
+        _end(others)
+        raise
 
 
 @cache
-def _parallel() -> Any:
-    """``GOMP_parallel`` of GNU's OpenMP, which torch uses on Linux, or LLVM's; None without it.
+def _team() -> Any:
+    """How GNU's OpenMP, which torch uses on Linux, or LLVM's starts a team, and waits for its end.
 
-    It calls a function with an argument in so many threads, and returns when they have done. In a
-    process that was forked off it may wait for threads of the parent, and is not used.
+    None where there is neither; nor in a process that was forked off, which would wait for threads
+    of its parent. The function that a team is started with is called in all of its threads but the
+    calling one. https://gcc.gnu.org/onlinedocs/libgomp/Implementing-PARALLEL-Construct.html
     """
-    parallel = getattr(ctypes.CDLL(None), "GOMP_parallel", None) if _begun_by_itself() else None
-    if parallel is not None:
-        parallel.restype = None
-        parallel.argtypes = (_Body, ctypes.c_void_p, ctypes.c_uint, ctypes.c_uint)
-    return parallel
+    names = "GOMP_parallel_start", "GOMP_parallel_end"
+    library = ctypes.CDLL(None) if _begun_by_itself() else None
+    if not all(hasattr(library, name) for name in names):
+        return None
+    start, end = (getattr(library, name) for name in names)
+    start.restype = end.restype = None
+    start.argtypes, end.argtypes = (_Body, ctypes.c_void_p, ctypes.c_uint), ()
+    return start, end
 
 
 def _begun_by_itself() -> bool:
@@ -124,5 +137,5 @@ def _pool() -> ThreadPoolExecutor:
 
 
 if hasattr(os, "register_at_fork"):  # threads do not survive a fork
-    for threads_of in (_parallel, _pool):
+    for threads_of in (_team, _pool):
         os.register_at_fork(after_in_child=threads_of.cache_clear)
