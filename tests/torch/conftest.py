@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,3 +80,23 @@ def worker() -> Worker:
         assert done.returncode == 0, done.stderr
 
     return run
+
+
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    """Set how many threads torch has, for this test."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(params=["of torch", "of a pool"])
+def whose(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Which threads take part in a step on the CPU."""
+    from lion_ports.torch import threads as dealt
+
+    if request.param == "of a pool":
+        monkeypatch.setattr(dealt, "_team", lambda: None)
+    elif dealt._team() is None:
+        pytest.skip("needs torch with the OpenMP of GNU or LLVM, on Linux")
+    return str(request.param)
