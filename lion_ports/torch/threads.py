@@ -19,8 +19,8 @@ import torch
 
 # Elements that are worth waking another thread for.
 GRAIN = 1 << 19
-# Blocks for each thread, so that one that is late, or disturbed, gets fewer of them. Not
-# many, for between two blocks it may have to wait for the interpreter.
+# Blocks for each thread, so that one that is late, or disturbed, gets fewer of them. Not many, for
+# between two blocks it may have to wait for the interpreter.
 _BLOCKS = 2
 
 # Of the flags of a process: "forked but did not exec", PF_FORKNOEXEC in sched.h of Linux.
@@ -118,11 +118,7 @@ def _team() -> Any:
 
 
 def _begun_by_itself() -> bool:
-    """Whether this process has run a program of its own since its fork, as far as Linux tells.
-
-    >>> isinstance(_begun_by_itself(), bool)
-    True
-    """
+    """Whether this process has run a program of its own since its fork, as far as Linux tells."""
     if not os.path.exists("/proc/self/stat"):
         return False
     with open("/proc/self/stat", encoding="utf-8") as file:
